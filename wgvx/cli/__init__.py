@@ -1,0 +1,1 @@
+"""The wgvx command, one module per command."""

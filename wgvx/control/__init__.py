@@ -1,0 +1,1 @@
+"""How a running node is asked and told."""

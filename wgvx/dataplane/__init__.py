@@ -1,0 +1,1 @@
+"""What happens to every packet: the interface and its implementations."""

@@ -1,0 +1,1 @@
+"""The overlay, sans-IO: tunnel packets, VXLAN, the forwarding database."""

@@ -1,0 +1,1 @@
+"""WireGuard, sans-IO: bytes and `now` go in, bytes and effects come out."""
