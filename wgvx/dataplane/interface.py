@@ -1,0 +1,261 @@
+"""The data plane: what happens to every packet, behind one interface.
+
+Two levels. :meth:`DataPlane.receive` and :meth:`DataPlane.transmit` work on buffers and do no IO;
+``pump_socket`` and ``pump_port`` are the same fused with IO, written here in terms of the first
+level and overridden where an implementation does better. A burst has the effect of its packets one
+by one, in order, and a call returns a bounded list of what it asks of Python.
+
+The data plane owns all that a packet changes: key slots, send counters, replay windows, endpoints,
+byte counters, staged packets, allowed IPs, forwarding databases and four stamps per peer. Peers and
+ports are small integers given by the caller and never used twice.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from wgvx.drops import Reason
+from wgvx.vxlan.fdb import Row
+from wgvx.wireguard.allowed_ips import Prefix
+from wgvx.wireguard.sessions import Endpoint, Event, HandshakeMessage, Sessions
+
+
+class Datagram(NamedTuple):
+    """A UDP payload on the underlay. ``tos`` is the outer TOS or traffic class byte."""
+
+    data: bytes
+    endpoint: Endpoint
+    tos: int = 0
+
+
+class FramePort(Protocol):
+    """Where frames enter and leave: a TAP, a memory port."""
+
+    def read(self) -> bytes | None:
+        """The next frame; None when there is none now."""
+
+    def write(self, frame: bytes) -> bool:
+        """Deliver a frame; False when it cannot be taken now."""
+
+
+class DatagramSocket(Protocol):
+    """The underlay: one UDP socket of one family."""
+
+    def receive(self, budget: int) -> list[Datagram]:
+        """At most ``budget`` datagrams, as many as are there."""
+
+    def send(self, datagram: Datagram) -> bool:
+        """Send one; False when it cannot be sent now."""
+
+
+@dataclass(slots=True)
+class Burst:
+    """What came of a call: packets to put out, and what is asked of the handshake side."""
+
+    frames: list[tuple[int, bytes]] = field(default_factory=list)
+    """(port, frame)"""
+    datagrams: list[Datagram] = field(default_factory=list)
+    events: dict[int, Event] = field(default_factory=dict)
+    """Per peer."""
+    handshakes: list[HandshakeMessage] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A VNI's settings. ``ageing`` is in nanoseconds; ``accept`` None accepts any peer's VTEP."""
+
+    vni: int
+    udp_port: int = 4789
+    learning: bool = True
+    ageing: int = 300_000_000_000
+    max_entries: int = 65536
+    accept: tuple[Prefix, ...] | None = None
+
+
+class PeerCounters(NamedTuple):
+    """UDP payload bytes, handshakes included."""
+
+    rx_bytes: int
+    tx_bytes: int
+
+
+class NetworkCounters(NamedTuple):
+    """Frames that came from, and went to, other VTEPs; rows of the FDB but the flood list."""
+
+    rx_frames: int
+    tx_frames: int
+    fdb_entries: int
+
+
+class DataPlane(Sessions, ABC):
+    """The interface. With the methods of ``Sessions`` it serves the handshake side."""
+
+    name: str
+    """``reference`` or ``native``."""
+    aead: str
+    """The library that seals and opens."""
+
+    def __init__(self) -> None:
+        self._ports: dict[int, FramePort] = {}
+        self._sockets: dict[int, DatagramSocket] = {}
+
+    # --- first level: buffers ----------------------------------------------------------------
+
+    @abstractmethod
+    def receive(self, datagrams: Sequence[Datagram], now: int) -> Burst:
+        """Datagrams from the underlay."""
+
+    @abstractmethod
+    def transmit(self, port: int, frames: Sequence[bytes], now: int) -> Burst:
+        """Frames that entered on a port."""
+
+    @abstractmethod
+    def take(self) -> Burst:
+        """What calls of :class:`Sessions` have left to be put out since the last call."""
+
+    # --- second level: fused with IO ---------------------------------------------------------
+
+    def connect_port(self, port: int, device: FramePort) -> None:
+        """The device behind a port of :meth:`add_port`."""
+        self._ports[port] = device
+
+    def connect_socket(self, address_length: int, socket: DatagramSocket | None) -> None:
+        """The socket for endpoints whose address is 4 or 16 bytes long; None for none."""
+        if socket is None:
+            self._sockets.pop(address_length, None)
+        else:
+            self._sockets[address_length] = socket
+
+    def pump_socket(self, socket: DatagramSocket, now: int, budget: int) -> Burst:
+        """Receive and process at most ``budget`` datagrams; emits what comes of them."""
+        burst = self.receive(socket.receive(budget), now)
+        self._emit(burst)
+        return burst
+
+    def pump_port(self, port: int, now: int, budget: int) -> Burst:
+        """Read and process at most ``budget`` frames; emits what comes of them."""
+        frames: list[bytes] = []
+        device = self._ports[port]
+        while len(frames) < budget and (frame := device.read()) is not None:
+            frames.append(frame)
+        burst = self.transmit(port, frames, now)
+        self._emit(burst)
+        return burst
+
+    def flush(self) -> Burst:
+        """Emit what :meth:`take` gives."""
+        burst = self.take()
+        self._emit(burst)
+        return burst
+
+    def _emit(self, burst: Burst) -> None:
+        for port, frame in burst.frames:
+            if not self._ports[port].write(frame):
+                self.count(Reason.PORT_FULL)
+        for datagram in burst.datagrams:
+            socket = self._sockets.get(len(datagram.endpoint.ip))
+            if socket is None or not socket.send(datagram):
+                self.count(Reason.SOCKET_FULL)
+        burst.frames.clear()
+        burst.datagrams.clear()
+
+    # --- the node ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def set_public_key(self, public_key: bytes | None) -> None:
+        """Our own, which mac1 of what we are sent is made with; None while we have none."""
+
+    @abstractmethod
+    def set_addresses(self, addresses: Iterable[bytes]) -> None:
+        """Our tunnel addresses. Tunnel packets leave from the first one of the remote's family."""
+
+    @abstractmethod
+    def set_mtu(self, mtu: int) -> None:
+        """The tunnel MTU in bytes."""
+
+    @abstractmethod
+    def set_forward(self, forward: bool) -> None:
+        """Whether tunnel packets for others are relayed between peers."""
+
+    @abstractmethod
+    def drops(self) -> dict[Reason, int]:
+        """Every reason with its count, from the start."""
+
+    @abstractmethod
+    def age(self, now: int) -> None:
+        """Take out what is too old: called every ten seconds or so, it only frees memory."""
+
+    # --- peers -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def add_peer(self, peer: int) -> None:
+        """A new peer, without endpoint, prefixes or keys."""
+
+    @abstractmethod
+    def remove_peer(self, peer: int) -> None:
+        """Forget a peer with all that is its own."""
+
+    @abstractmethod
+    def set_endpoint(self, peer: int, endpoint: Endpoint | None) -> None:
+        """Where the peer is said to be, until it is heard from elsewhere."""
+
+    @abstractmethod
+    def endpoint(self, peer: int) -> Endpoint | None:
+        """Where the peer was last heard, or is said to be."""
+
+    @abstractmethod
+    def add_allowed_ip(self, peer: int, prefix: Prefix) -> None:
+        """Give a prefix (host bits zero) to a peer; whoever had it loses it."""
+
+    @abstractmethod
+    def remove_allowed_ip(self, peer: int, prefix: Prefix) -> bool:
+        """Take a prefix from a peer; False when it was not the peer's."""
+
+    @abstractmethod
+    def clear_allowed_ips(self, peer: int) -> None:
+        """Take all prefixes from a peer."""
+
+    @abstractmethod
+    def allowed_ips(self, peer: int) -> list[Prefix]:
+        """The peer's prefixes in the order they were given."""
+
+    @abstractmethod
+    def route(self, address: bytes) -> int | None:
+        """The peer that a packed tunnel address leads to."""
+
+    @abstractmethod
+    def peer_counters(self, peer: int) -> PeerCounters:
+        """Bytes received from and sent to a peer."""
+
+    # --- networks ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def add_network(self, network: Network) -> None:
+        """A new bridge domain without ports or entries."""
+
+    @abstractmethod
+    def add_port(self, vni: int, port: int, mac: bytes | None) -> None:
+        """An attachment; ``mac`` is its device's own, a permanent local entry."""
+
+    @abstractmethod
+    def network_counters(self, vni: int) -> NetworkCounters:
+        """Frames and FDB rows of a network."""
+
+    @abstractmethod
+    def fdb_add(self, vni: int, mac: bytes, vtep: bytes) -> None:
+        """A static entry. A group MAC and the flood list (all zeros) take several VTEPs."""
+
+    @abstractmethod
+    def fdb_delete(self, vni: int, mac: bytes, vtep: bytes | None = None) -> bool:
+        """Remove an entry, or one VTEP of it; False when there is none such."""
+
+    @abstractmethod
+    def fdb_flush(self, vni: int, vtep: bytes | None = None, *, static: bool = False) -> int:
+        """Remove learned entries (of one VTEP), static ones too if told; returns how many."""
+
+    @abstractmethod
+    def fdb_rows(self, vni: int, now: int) -> list[Row]:
+        """The whole table, the flood list's rows with it."""

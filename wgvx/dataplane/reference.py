@@ -1,0 +1,452 @@
+"""The reference data plane: the definition of correct, packet by packet, in Python.
+
+The way of a datagram in, top to bottom: ``_receive`` -> ``_transport`` (open, replay, roam, inner
+source) -> ``_deliver`` (reassembly, UDP, VXLAN, learning) or ``_relay`` (a hub's). The way of a
+frame out: ``_transmit`` (FDB) -> ``_encapsulate`` (VXLAN, UDP, IP) -> ``_route`` (allowed IPs,
+staging) -> ``_seal``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from wgvx.dataplane.interface import (
+    Burst,
+    Datagram,
+    DataPlane,
+    Network,
+    NetworkCounters,
+    PeerCounters,
+)
+from wgvx.dataplane.peer import PeerState
+from wgvx.dataplane.slow_path import SlowPathLimiter
+from wgvx.drops import Drop, Reason
+from wgvx.vxlan import ecn, flow, header, icmp, ip, udp
+from wgvx.vxlan.fdb import Row
+from wgvx.vxlan.reassembly import Reassembler
+from wgvx.vxlan.vtep import Vtep
+from wgvx.wireguard import cookie, inner, messages
+from wgvx.wireguard.allowed_ips import AllowedIps, Prefix
+from wgvx.wireguard.constants import HANDSHAKE_TOS
+from wgvx.wireguard.keypair import Keypair
+from wgvx.wireguard.noise import TransportKeys
+from wgvx.wireguard.sessions import Endpoint, Event, HandshakeMessage, Stamps
+
+DEFAULT_MTU = 1420
+_ECN_CE = 3
+
+
+class _NetworkState:
+    """A bridge domain: its VTEP, its VXLAN header, and what it counts."""
+
+    def __init__(self, settings: Network) -> None:
+        self.udp_port = settings.udp_port
+        self.header = header.pack(settings.vni)
+        self.vtep = Vtep(
+            vni=settings.vni,
+            udp_port=settings.udp_port,
+            learning=settings.learning,
+            ageing=settings.ageing,
+            max_entries=settings.max_entries,
+            accept=settings.accept,
+        )
+        self.rx_frames = 0
+        self.tx_frames = 0
+
+
+class ReferenceDataPlane(DataPlane):
+    """See :class:`~wgvx.dataplane.interface.DataPlane`."""
+
+    name = "reference"
+    aead = "cryptography"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._burst = Burst()
+        self._drops = dict.fromkeys(Reason, 0)
+        self._mac1_key: bytes | None = None
+        self._addresses: frozenset[bytes] = frozenset()
+        self._source: dict[int, bytes] = {}
+        """Address length to the address that tunnel packets of that family leave from."""
+        self._mtu = DEFAULT_MTU
+        self._forward = False
+        self._identification = 0
+
+        self._peers: dict[int, PeerState] = {}
+        self._keypairs: dict[int, Keypair] = {}
+        self._allowed_ips = AllowedIps()
+
+        self._networks: dict[int, _NetworkState] = {}
+        self._udp_ports: set[int] = set()
+        self._network_of_port: dict[int, _NetworkState] = {}
+        self._reassembler = Reassembler()
+        self._slow_path = SlowPathLimiter()
+
+    # --- inbound: from the underlay to a port ------------------------------------------------
+
+    def receive(self, datagrams: Sequence[Datagram], now: int) -> Burst:
+        for datagram in datagrams:
+            try:
+                self._receive(datagram, now)
+            except Drop as drop:
+                self.count(drop.reason)
+        return self.take()
+
+    def _receive(self, datagram: Datagram, now: int) -> None:
+        message = datagram.data
+        kind = messages.message_type(message) if len(message) >= 4 else 0
+        if kind == messages.TRANSPORT and len(message) >= messages.TRANSPORT_MINIMUM:
+            self._transport(datagram, now)
+        elif messages.HANDSHAKE_LENGTHS.get(kind) == len(message):
+            self._hand_up(HandshakeMessage(message, datagram.endpoint))
+        else:
+            raise Drop(Reason.MALFORMED)
+
+    def _hand_up(self, message: HandshakeMessage) -> None:
+        """ "the responder [...] must discard any message whose mac1 is invalid" (section 5.3)."""
+        if messages.message_type(message.data) != messages.COOKIE_REPLY and (
+            self._mac1_key is None or not cookie.mac1_valid(self._mac1_key, message.data)
+        ):
+            raise Drop(Reason.BAD_MAC1)
+        self._burst.handshakes.append(message)
+
+    def _transport(self, datagram: Datagram, now: int) -> None:
+        keypair = self._keypairs.get(messages.receiver_index(datagram.data))
+        if keypair is None:
+            raise Drop(Reason.UNKNOWN_INDEX)
+        plaintext = keypair.open(datagram.data, now)
+
+        # From here on the packet is the peer's: whatever its content, the peer was heard.
+        peer = self._peers[keypair.peer]
+        self._heard(peer, datagram.endpoint, len(datagram.data), now)
+        confirmed, dropped = peer.slots.confirm(keypair)
+        self._forget(dropped)
+        if confirmed:
+            self._raise_event(peer, Event.CONFIRMED)
+            self.send_staged(peer.id, now, or_keepalive=False)
+        current = peer.slots.current
+        if current is not None and current.wants_rekey_on_receive(now):
+            current.rekey_asked = True
+            self._raise_event(peer, Event.NEED_HANDSHAKE)
+        if not plaintext:
+            return  # A keepalive.
+        self._raise_event(peer, peer.data_received(now))
+
+        packet, source, destination = inner.parse(plaintext)
+        # "the source address of the packet [must be] one that routes to this peer" (section 2)
+        if self._allowed_ips.lookup(source) != peer.id:
+            raise Drop(Reason.SOURCE_NOT_ALLOWED)
+        if datagram.tos & _ECN_CE == _ECN_CE:
+            packet = ip.mark_ce(packet)
+        if destination in self._addresses:
+            self._deliver(packet, now)
+        elif self._forward:
+            self._relay(peer, packet, destination, now)
+        else:
+            raise Drop(Reason.NO_ROUTE)
+
+    def _deliver(self, packet: bytes, now: int) -> None:
+        """A tunnel packet for us: VXLAN, or a ping of our tunnel address."""
+        parsed: ip.IpPacket | None = ip.parse(packet)
+        if parsed is not None and parsed.fragment is not None:
+            parsed = self._reassembler.add(parsed, now)
+        if parsed is None:
+            return
+        if parsed.protocol == ip.PROTOCOL_UDP:
+            self._decapsulate(parsed, now)
+        else:
+            self._answer_ping(parsed, now)
+
+    def _decapsulate(self, packet: ip.IpPacket, now: int) -> None:
+        _, port, payload = udp.parse(packet)
+        if port not in self._udp_ports:
+            raise Drop(Reason.NOT_VXLAN)
+        network = self._networks.get(header.parse(payload))
+        if network is None or network.udp_port != port:
+            raise Drop(Reason.UNKNOWN_VNI)
+        frame = payload[header.HEADER_LENGTH :]
+        ports = network.vtep.inbound(packet.source, frame, now)
+        frame = ecn.decapsulate(packet.ecn, frame)
+        network.rx_frames += 1
+        self._burst.frames.extend((out, frame) for out in ports)
+
+    def _answer_ping(self, packet: ip.IpPacket, now: int) -> None:
+        reply = icmp.echo_reply(packet)  # None for every other protocol, too.
+        if reply is None:
+            raise Drop(Reason.NOT_VXLAN)
+        if not self._slow_path.allow(now):
+            raise Drop(Reason.SLOW_PATH)
+        self._route(
+            ip.build(
+                packet.destination,
+                packet.source,
+                packet.protocol,
+                reply,
+                identification=self._next_identification(),
+            ),
+            packet.source,
+            now,
+        )
+
+    def _relay(self, origin: PeerState, packet: bytes, destination: bytes, now: int) -> None:
+        """A hub's: on to the peer with the longest prefix, never back to where it came from."""
+        if not ip.routable(destination):
+            raise Drop(Reason.NO_ROUTE)
+        if self._allowed_ips.lookup(destination) == origin.id:
+            raise Drop(Reason.NO_ROUTE)
+        self._route(ip.decrement_hop_limit(packet), destination, now)
+
+    # --- outbound: from a port to the underlay -----------------------------------------------
+
+    def transmit(self, port: int, frames: Sequence[bytes], now: int) -> Burst:
+        for frame in frames:
+            try:
+                self._transmit(port, frame, now)
+            except Drop as drop:
+                self.count(drop.reason)
+        return self.take()
+
+    def _transmit(self, port: int, frame: bytes, now: int) -> None:
+        network = self._network_of_port[port]
+        forwarding = network.vtep.outbound(port, frame, now)
+        self._burst.frames.extend((out, frame) for out in forwarding.ports)
+        sent = False
+        for remote in forwarding.remotes:  # Head-end replication: each copy is a packet.
+            try:
+                self._encapsulate(network, remote, frame, now)
+                sent = True
+            except Drop as drop:
+                self.count(drop.reason)
+        network.tx_frames += sent
+
+    def _encapsulate(self, network: _NetworkState, remote: bytes, frame: bytes, now: int) -> None:
+        source = self._source.get(len(remote))
+        if source is None:
+            raise Drop(Reason.NO_ROUTE)
+        if len(frame) > self._mtu:
+            raise Drop(Reason.TOO_BIG)  # Before its length is put into 16 bits.
+        datagram = udp.build(
+            source, remote, flow.source_port(frame), network.udp_port, network.header + frame
+        )
+        packet = ip.build(
+            source,
+            remote,
+            ip.PROTOCOL_UDP,
+            datagram,
+            ecn=ecn.encapsulate(flow.frame_ecn(frame)),
+            identification=self._next_identification(),
+        )
+        self._route(packet, remote, now)
+
+    def _route(self, packet: bytes, destination: bytes, now: int) -> None:
+        """Cryptokey routing: the peer, its key, or the queue of staged packets."""
+        peer_id = self._allowed_ips.lookup(destination)
+        if peer_id is None:
+            raise Drop(Reason.NO_ROUTE)
+        if len(packet) > self._mtu:
+            raise Drop(Reason.TOO_BIG)
+        peer = self._peers[peer_id]
+        if peer.endpoint is None:
+            raise Drop(Reason.NO_ENDPOINT)
+        keypair = peer.slots.current
+        if keypair is None or not keypair.can_send(now):
+            if peer.stage(packet):
+                self.count(Reason.STAGED_OVERFLOW)
+            self._raise_event(peer, Event.NEED_HANDSHAKE)
+        else:
+            self._seal(peer, keypair, packet, now)
+
+    def _seal(self, peer: PeerState, keypair: Keypair, packet: bytes, now: int) -> None:
+        """Pad, encrypt, send. An empty packet is a keepalive."""
+        message = keypair.seal(inner.pad(packet, self._mtu))
+        tos = 0
+        if packet:
+            tos = ecn.encapsulate(ip.ecn_of(packet))
+            self._raise_event(peer, peer.data_sent(now))
+        self._send(peer, message, tos, now)
+        if keypair.wants_rekey_on_send(now):
+            self._raise_event(peer, Event.NEED_HANDSHAKE)
+
+    def _send(self, peer: PeerState, message: bytes, tos: int, now: int) -> None:
+        if peer.endpoint is not None:
+            peer.sent(len(message), now)
+            self._burst.datagrams.append(Datagram(message, peer.endpoint, tos))
+
+    # --- effects -----------------------------------------------------------------------------
+
+    def take(self) -> Burst:
+        burst, self._burst = self._burst, Burst()
+        return burst
+
+    def _raise_event(self, peer: PeerState, event: Event) -> None:
+        if event:
+            self._burst.events[peer.id] = self._burst.events.get(peer.id, Event(0)) | event
+
+    def _heard(self, peer: PeerState, endpoint: Endpoint, length: int, now: int) -> None:
+        if peer.heard(endpoint, length, now):
+            self._raise_event(peer, Event.ROAMED)
+
+    def _forget(self, keypairs: Iterable[Keypair]) -> None:
+        for keypair in keypairs:
+            del self._keypairs[keypair.local_index]
+
+    def _next_identification(self) -> int:
+        """IPv4 identifications of our tunnel packets count up: a peer may fragment them."""
+        self._identification = (self._identification + 1) & 0xFFFF
+        return self._identification
+
+    # --- Sessions: what the handshake side asks for ------------------------------------------
+
+    def index_peer(self, index: int) -> int | None:
+        keypair = self._keypairs.get(index)
+        return keypair.peer if keypair else None
+
+    def install(
+        self,
+        peer: int,
+        *,
+        local_index: int,
+        remote_index: int,
+        keys: TransportKeys,
+        initiator: bool,
+        now: int,
+    ) -> None:
+        keypair = Keypair(peer, local_index, remote_index, keys, initiator, now)
+        self._forget(self._peers[peer].slots.install(keypair))
+        self._keypairs[local_index] = keypair
+
+    def has_endpoint(self, peer: int) -> bool:
+        return self._peers[peer].endpoint is not None
+
+    def forget_local_address(self, peer: int) -> None:
+        self._peers[peer].forget_local_address()
+
+    def received_handshake(self, peer: int, endpoint: Endpoint, length: int, now: int) -> None:
+        self._heard(self._peers[peer], endpoint, length, now)
+
+    def send_handshake(self, peer: int, message: bytes, now: int) -> None:
+        self._send(self._peers[peer], message, HANDSHAKE_TOS, now)
+
+    def reply(self, endpoint: Endpoint, message: bytes) -> None:
+        self._burst.datagrams.append(Datagram(message, endpoint, HANDSHAKE_TOS))
+
+    def send_staged(self, peer: int, now: int, *, or_keepalive: bool) -> bool:
+        state = self._peers[peer]
+        keypair = state.slots.current
+        if keypair is None or not keypair.can_send(now):
+            return False
+        packets = state.unstage()
+        if not packets and or_keepalive:
+            packets = [b""]
+        for packet in packets:
+            self._seal(state, keypair, packet, now)
+        return True
+
+    def drop_staged(self, peer: int, reason: Reason) -> None:
+        self._drops[reason] += len(self._peers[peer].unstage())
+
+    def forget_keys(self, peer: int) -> None:
+        self._forget(self._peers[peer].slots.clear())
+
+    def expire_sending_keys(self) -> None:
+        for keypair in self._keypairs.values():
+            keypair.may_send = False
+
+    def stamps(self, peer: int) -> Stamps:
+        return self._peers[peer].stamps()
+
+    def restart_unanswered_tx(self, peer: int) -> None:
+        self._peers[peer].first_unanswered_tx = 0
+
+    def disarm(self, peer: int, events: Event) -> None:
+        self._peers[peer].armed &= ~events
+
+    def count(self, reason: Reason) -> None:
+        self._drops[reason] += 1
+
+    # --- the node ----------------------------------------------------------------------------
+
+    def set_public_key(self, public_key: bytes | None) -> None:
+        self._mac1_key = cookie.mac1_key(public_key) if public_key else None
+
+    def set_addresses(self, addresses: Iterable[bytes]) -> None:
+        ordered = list(addresses)
+        self._addresses = frozenset(ordered)
+        self._source = {len(address): address for address in reversed(ordered)}
+
+    def set_mtu(self, mtu: int) -> None:
+        self._mtu = mtu
+
+    def set_forward(self, forward: bool) -> None:
+        self._forward = forward
+
+    def drops(self) -> dict[Reason, int]:
+        return dict(self._drops)
+
+    def age(self, now: int) -> None:
+        for network in self._networks.values():
+            network.vtep.fdb.age(now)
+        self._drops[Reason.FRAGMENT] += self._reassembler.expire(now)
+
+    # --- peers -------------------------------------------------------------------------------
+
+    def add_peer(self, peer: int) -> None:
+        self._peers[peer] = PeerState(peer)
+
+    def remove_peer(self, peer: int) -> None:
+        self.forget_keys(peer)
+        self._allowed_ips.remove_peer(peer)
+        del self._peers[peer]
+        self._burst.events.pop(peer, None)
+
+    def set_endpoint(self, peer: int, endpoint: Endpoint | None) -> None:
+        self._peers[peer].endpoint = endpoint
+
+    def endpoint(self, peer: int) -> Endpoint | None:
+        return self._peers[peer].endpoint
+
+    def add_allowed_ip(self, peer: int, prefix: Prefix) -> None:
+        self._allowed_ips.insert(prefix, peer)
+
+    def remove_allowed_ip(self, peer: int, prefix: Prefix) -> bool:
+        return self._allowed_ips.remove(prefix, peer)
+
+    def clear_allowed_ips(self, peer: int) -> None:
+        self._allowed_ips.remove_peer(peer)
+
+    def allowed_ips(self, peer: int) -> list[Prefix]:
+        return list(self._allowed_ips.of_peer(peer))
+
+    def route(self, address: bytes) -> int | None:
+        return self._allowed_ips.lookup(address)
+
+    def peer_counters(self, peer: int) -> PeerCounters:
+        state = self._peers[peer]
+        return PeerCounters(state.rx_bytes, state.tx_bytes)
+
+    # --- networks ----------------------------------------------------------------------------
+
+    def add_network(self, network: Network) -> None:
+        self._networks[network.vni] = _NetworkState(network)
+        self._udp_ports.add(network.udp_port)
+
+    def add_port(self, vni: int, port: int, mac: bytes | None) -> None:
+        network = self._networks[vni]
+        network.vtep.add_port(port, mac)
+        self._network_of_port[port] = network
+
+    def network_counters(self, vni: int) -> NetworkCounters:
+        network = self._networks[vni]
+        return NetworkCounters(network.rx_frames, network.tx_frames, network.vtep.fdb.entry_count)
+
+    def fdb_add(self, vni: int, mac: bytes, vtep: bytes) -> None:
+        self._networks[vni].vtep.fdb.add(mac, vtep)
+
+    def fdb_delete(self, vni: int, mac: bytes, vtep: bytes | None = None) -> bool:
+        return self._networks[vni].vtep.fdb.delete(mac, vtep)
+
+    def fdb_flush(self, vni: int, vtep: bytes | None = None, *, static: bool = False) -> int:
+        return self._networks[vni].vtep.fdb.flush(vtep, static)
+
+    def fdb_rows(self, vni: int, now: int) -> list[Row]:
+        return self._networks[vni].vtep.fdb.rows(now)

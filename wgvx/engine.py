@@ -1,0 +1,241 @@
+"""A whole node without IO: the data plane, the handshake side, and the configuration of both.
+
+Sockets, clocks and tasks are the caller's (:mod:`wgvx.node`, or a simulator with a virtual clock):
+``now`` comes in, bursts go out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from wgvx.config import Config, EndpointName, NetworkConfig, NodeConfig, default_remotes
+from wgvx.dataplane.interface import Burst, Datagram, DataPlane, Network
+from wgvx.drops import Reason
+from wgvx.vxlan.fdb import FLOOD
+from wgvx.wireguard.allowed_ips import Prefix
+from wgvx.wireguard.constants import SECOND
+from wgvx.wireguard.device import Device
+from wgvx.wireguard.handshake_queue import HandshakeQueue
+from wgvx.wireguard.sessions import Endpoint
+from wgvx.wireguard.tai64n import TimestampSource
+
+AGEING_INTERVAL = 10 * SECOND
+"""How often tables are rid of what is too old, as in the kernel's VXLAN device."""
+
+
+@dataclass(slots=True)
+class PeerInfo:
+    """What people know of a peer; the rest is the data plane's and the device's."""
+
+    id: int
+    public_key: bytes
+    name: str | None = None
+    endpoint_name: EndpointName | None = None
+    """The endpoint as configured, where that is a name to be looked up."""
+
+
+class Engine:
+    """One node. ``random(n)`` gives n random bytes, ``wall_clock()`` Unix nanoseconds."""
+
+    def __init__(
+        self,
+        dataplane: DataPlane,
+        node: NodeConfig,
+        *,
+        timestamps: TimestampSource,
+        random: Callable[[int], bytes],
+        wall_clock: Callable[[], int],
+    ) -> None:
+        self.dataplane = dataplane
+        self.device = Device(
+            dataplane,
+            private_key=node.private_key,
+            timestamps=timestamps,
+            random=random,
+            wall_clock=wall_clock,
+        )
+        self.peers: dict[bytes, PeerInfo] = {}
+        """By public key, in the order they were added."""
+        self.networks: dict[int, NetworkConfig] = {}
+        """By VNI."""
+        self._node = node
+        self._queue = HandshakeQueue()
+        self._next_peer = 1
+        self._next_port = 1
+        self._next_ageing: int | None = None
+        self._flooded: tuple[bytes, ...] = ()
+        """The remotes that follow the peers, as last put into the flood lists."""
+        dataplane.set_public_key(self.device.public_key)
+        dataplane.set_addresses(address.ip.packed for address in node.addresses)
+        dataplane.set_forward(node.forward)
+
+    # --- configuration -----------------------------------------------------------------------
+
+    def configure(self, config: Config, now: int) -> None:
+        """Take in the peers and networks of a checked configuration. Endpoints are the caller's:
+        names need looking up.
+        """
+        for peer in config.peers:
+            info = self.add_peer(peer.public_key, name=peer.name)
+            self.device.set_preshared_key(info.id, peer.preshared_key)
+            for prefix in peer.allowed_ips:
+                self.dataplane.add_allowed_ip(info.id, packed_prefix(prefix))
+            self.device.set_persistent_keepalive(info.id, peer.persistent_keepalive, now)
+        for network in config.networks:
+            self._add_network(network)
+        self.follow_peers()
+
+    def _add_network(self, network: NetworkConfig) -> None:
+        accept = network.accept
+        self.networks[network.vni] = network
+        self.dataplane.add_network(
+            Network(
+                vni=network.vni,
+                udp_port=network.udp_port,
+                learning=network.learning,
+                ageing=network.ageing * SECOND,
+                max_entries=network.max_entries,
+                accept=None if accept is None else tuple(map(packed_prefix, accept)),
+            )
+        )
+        for remote in network.remotes or ():
+            self.dataplane.fdb_add(network.vni, FLOOD, remote.packed)
+        for entry in network.fdb:
+            self.dataplane.fdb_add(network.vni, entry.mac, entry.vtep.packed)
+
+    def add_port(self, vni: int, mac: bytes | None) -> int:
+        """A new attachment of a network; returns its number."""
+        port = self._next_port
+        self._next_port += 1
+        self.dataplane.add_port(vni, port, mac)
+        return port
+
+    def add_peer(self, public_key: bytes, *, name: str | None = None) -> PeerInfo:
+        """A new peer with that key, which is neither another peer's nor our own."""
+        info = PeerInfo(self._next_peer, public_key, name)
+        self._next_peer += 1
+        self.peers[public_key] = info
+        self.dataplane.add_peer(info.id)
+        self.device.add_peer(info.id, public_key, None)
+        return info
+
+    def remove_peer(self, public_key: bytes) -> None:
+        """Forget a peer, its sessions and its prefixes."""
+        info = self.peers.pop(public_key)
+        self.device.remove_peer(info.id)
+        self.dataplane.remove_peer(info.id)
+
+    def set_private_key(self, private_key: bytes | None, now: int) -> None:
+        """Become somebody else. A peer that has our new key is removed, as the kernel does."""
+        self.device.set_private_key(private_key, now)
+        self.dataplane.set_public_key(self.device.public_key)
+        if self.device.public_key in self.peers:
+            self.remove_peer(self.device.public_key)
+            self.follow_peers()
+
+    def set_endpoint(self, info: PeerInfo, endpoint: Endpoint, now: int) -> None:
+        """Where a peer is said to be. One that is to be kept alive is spoken to at once."""
+        known = self.dataplane.endpoint(info.id)
+        if known is None or known.remote() != endpoint.remote():
+            self.dataplane.set_endpoint(info.id, endpoint)
+        if known is None and self.device.persistent_keepalive(info.id):
+            self.device.initiate(info.id, now)
+
+    def follow_peers(self) -> None:
+        """Let the flood lists of networks without ``remotes`` follow the peers' prefixes.
+
+        Only the difference is applied, so that what was edited by hand stays.
+        """
+        prefixes = (self._networks_of(info.id) for info in self.peers.values())
+        remotes = tuple(address.packed for address in default_remotes(self._node, prefixes))
+        for vni, network in self.networks.items():
+            if network.remotes is not None:
+                continue
+            for gone in set(self._flooded) - set(remotes):
+                self.dataplane.fdb_delete(vni, FLOOD, gone)
+            for new in remotes:
+                if new not in self._flooded:
+                    self.dataplane.fdb_add(vni, FLOOD, new)
+        self._flooded = remotes
+
+    def _networks_of(self, peer: int) -> list[IPv4Network | IPv6Network]:
+        return [ip_network(prefix) for prefix in self.dataplane.allowed_ips(peer)]
+
+    # --- what a burst leaves to do -----------------------------------------------------------
+
+    def absorb(self, burst: Burst, now: int) -> None:
+        """Act on a burst's events; queue its handshake messages."""
+        for message in burst.handshakes:
+            if not self._queue.offer(message, now):
+                self.dataplane.count(Reason.HANDSHAKE_RATE)
+        if burst.events:
+            self.device.on_events(burst.events, now)
+
+    def has_handshakes(self) -> bool:
+        """Whether handshake messages wait to be served."""
+        return len(self._queue) > 0
+
+    def serve_handshakes(self, now: int, out_of_time: Callable[[], bool]) -> None:
+        """Serve waiting handshake messages, oldest first, at least one, until out of time."""
+        while (message := self._queue.take()) is not None:
+            self.device.handle(message, now, under_load=self._queue.under_load(now))
+            if out_of_time():
+                return
+
+    # --- the clock ---------------------------------------------------------------------------
+
+    def next_deadline(self, now: int) -> int:
+        """When :meth:`expire` is next worth calling."""
+        if self._next_ageing is None:
+            self._next_ageing = now + AGEING_INTERVAL
+        deadline = self.device.next_deadline()
+        return self._next_ageing if deadline is None else min(deadline, self._next_ageing)
+
+    def expire(self, now: int) -> None:
+        """Act on all timers due."""
+        self.device.expire(now)
+        if self._next_ageing is not None and now >= self._next_ageing:
+            self._next_ageing = now + AGEING_INTERVAL
+            self.dataplane.age(now)
+
+    # --- all of it at once, for callers without a loop ----------------------------------------
+
+    def receive(self, datagrams: Sequence[Datagram], now: int) -> Burst:
+        """Datagrams in; frames and datagrams out, handshakes served."""
+        return self._settle(self.dataplane.receive(datagrams, now), now)
+
+    def transmit(self, port: int, frames: Sequence[bytes], now: int) -> Burst:
+        """Frames in; frames and datagrams out, handshakes begun where needed."""
+        return self._settle(self.dataplane.transmit(port, frames, now), now)
+
+    def handle_timer(self, now: int) -> Burst:
+        """Timers due; datagrams out."""
+        self.expire(now)
+        return self._settle(Burst(), now)
+
+    def _settle(self, burst: Burst, now: int) -> Burst:
+        settled = Burst()
+        while True:
+            settled.frames += burst.frames
+            settled.datagrams += burst.datagrams
+            self.absorb(burst, now)
+            self.serve_handshakes(now, _never)
+            burst = self.dataplane.take()
+            if not (burst.datagrams or burst.frames or burst.events):
+                return settled
+
+    def waiting(self) -> Iterator[PeerInfo]:
+        """Peers whose handshakes have gone unanswered since the last call."""
+        unreachable = self.device.take_unreachable()
+        return (info for info in self.peers.values() if info.id in unreachable)
+
+
+def _never() -> bool:
+    return False
+
+
+def packed_prefix(prefix: IPv4Network | IPv6Network) -> Prefix:
+    """A prefix as the core knows it."""
+    return prefix.network_address.packed, prefix.prefixlen

@@ -1,0 +1,28 @@
+"""What the timers remember of one peer."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Timer(IntEnum):
+    """A peer's timers, named for what they do."""
+
+    RETRY_HANDSHAKE = 0
+    NEW_HANDSHAKE = 1
+    SEND_KEEPALIVE = 2
+    PERSISTENT_KEEPALIVE = 3
+    ZERO_KEYS = 4
+
+
+class Deadlines:
+    """When each timer of one peer is due, and what the timers remember between firings."""
+
+    def __init__(self) -> None:
+        self.due: dict[Timer, int] = {}
+        self.attempts = 0
+        """Retries of the handshake so far."""
+        self.keepalive_sent_at: int | None = None
+        """A passive keepalive that left more data unanswered: another is due if all stays quiet."""
+        self.persistent_keepalive = 0
+        """Interval in nanoseconds, 0 for off."""
