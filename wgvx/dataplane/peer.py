@@ -97,7 +97,7 @@ class PeerState:
     def forget_local_address(self) -> None:
         """Leave the choice of our own address to the routing table."""
         if self.endpoint is not None:
-            self.endpoint = self.endpoint._replace(local=b"", interface=0)
+            self.endpoint = self.endpoint._replace(local=b"")
 
     def stamps(self) -> Stamps:
         """The four stamps as the timers read them."""

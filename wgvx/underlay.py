@@ -1,0 +1,231 @@
+"""The underlay: UDP sockets of both families on one port, with addresses and TOS per datagram."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from typing import Final
+
+from wgvx.dataplane.interface import Datagram
+from wgvx.wireguard.sessions import Endpoint
+
+LARGEST_DATAGRAM: Final = 65535
+BUFFER: Final = 1 << 20
+"""Bytes asked for in each direction; the kernel grants what its limits allow."""
+
+# linux/in.h and linux/in6.h; Python names only some of them.
+_IP_PKTINFO: Final = 8
+_IP_MTU_DISCOVER: Final = 10
+_IP_RECVTOS: Final = 13
+_IPV6_MTU_DISCOVER: Final = 23
+_IPV6_RECVPKTINFO: Final = 49
+_IPV6_PKTINFO: Final = 50
+_IPV6_RECVTCLASS: Final = 66
+_IPV6_TCLASS: Final = 67
+_PMTUDISC_DONT: Final = 0
+
+_IN_PKTINFO: Final = struct.Struct("=i4s4s")
+_IN6_PKTINFO: Final = struct.Struct("=16si")
+_INT: Final = struct.Struct("=i")
+_CONTROL_ROOM: Final = 128
+
+_LOCAL_ADDRESS_GONE: Final = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
+
+
+class UnderlayError(Exception):
+    """The sockets cannot be had; the message names the mend."""
+
+
+class UdpSocket:
+    """One UDP socket of one family. Never blocks, never raises because of what a packet does."""
+
+    def __init__(self, family: socket.AddressFamily, port: int, fwmark: int) -> None:
+        self._is_ipv6 = family == socket.AF_INET6
+        self._local_gone = False
+        """Whether the last send failed because we no longer have the address it was to leave from."""
+        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            self._set_options()
+            if fwmark:
+                self.set_fwmark(fwmark)
+            self._socket.bind(("::" if self._is_ipv6 else "0.0.0.0", port))
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def _set_options(self) -> None:
+        option = self._socket.setsockopt
+        option(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        option(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        if self._is_ipv6:
+            option(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            option(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+            option(socket.IPPROTO_IPV6, _IPV6_RECVTCLASS, 1)
+            option(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+        else:
+            option(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            option(socket.IPPROTO_IP, _IP_RECVTOS, 1)
+            # As the kernel's WireGuard: DF clear, a datagram too large for the path is fragmented.
+            option(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+
+    @property
+    def address_length(self) -> int:
+        """4 or 16: which endpoints this socket serves."""
+        return 16 if self._is_ipv6 else 4
+
+    @property
+    def port(self) -> int:
+        """The local port."""
+        return int(self._socket.getsockname()[1])
+
+    def fileno(self) -> int:
+        """For the event loop."""
+        return self._socket.fileno()
+
+    def set_fwmark(self, fwmark: int) -> None:
+        """Mark what is sent; raises UnderlayError without the privilege."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
+        except PermissionError:
+            raise UnderlayError(
+                f"fwmark {fwmark} needs CAP_NET_ADMIN: run as root, or leave `fwmark` out"
+            ) from None
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._socket.close()
+
+    # --- receiving ---------------------------------------------------------------------------
+
+    def receive(self, budget: int) -> list[Datagram]:
+        """At most ``budget`` datagrams, as many as are there."""
+        datagrams: list[Datagram] = []
+        while len(datagrams) < budget:
+            try:
+                data, control, _, source = self._socket.recvmsg(LARGEST_DATAGRAM, _CONTROL_ROOM)
+            except OSError:
+                break  # Nothing there, or an error of the network, which is not ours to raise.
+            datagrams.append(self._datagram(data, control, source))
+        return datagrams
+
+    def _datagram(
+        self, data: bytes, control: list[tuple[int, int, bytes]], source: tuple[str, int, int, int]
+    ) -> Datagram:
+        local = b""
+        tos = 0
+        for _, kind, value in control:
+            if self._is_ipv6:
+                if kind == _IPV6_PKTINFO:
+                    local = _IN6_PKTINFO.unpack(value)[0]
+                elif kind == _IPV6_TCLASS:
+                    tos = _INT.unpack(value)[0]
+            elif kind == _IP_PKTINFO:
+                local = _IN_PKTINFO.unpack(value)[1]
+            elif kind == socket.IP_TOS:
+                tos = value[0]
+        if self._is_ipv6:
+            # A zone in the text is the scope again; inet_pton does not take it.
+            ip = socket.inet_pton(socket.AF_INET6, source[0].partition("%")[0])
+            return Datagram(data, Endpoint(ip, source[1], source[3], local), tos)
+        return Datagram(data, Endpoint(socket.inet_aton(source[0]), source[1], 0, local), tos)
+
+    # --- sending -----------------------------------------------------------------------------
+
+    def send(self, datagram: Datagram) -> bool:
+        """Send one, from the address that the peer used; False when it cannot be sent now."""
+        endpoint = datagram.endpoint
+        if self._send(datagram, endpoint.local):
+            return True
+        # "The source address is sticky", but falls over when it is no longer ours.
+        return bool(endpoint.local and self._local_gone and self._send(datagram, b""))
+
+    def _send(self, datagram: Datagram, local: bytes) -> bool:
+        endpoint = datagram.endpoint
+        control: list[tuple[int, int, bytes]] = []
+        address: tuple[str, int] | tuple[str, int, int, int]
+        if self._is_ipv6:
+            address = (
+                socket.inet_ntop(socket.AF_INET6, endpoint.ip),
+                endpoint.port,
+                0,
+                endpoint.scope,
+            )
+            if local:
+                info = _IN6_PKTINFO.pack(local, endpoint.scope)
+                control.append((socket.IPPROTO_IPV6, _IPV6_PKTINFO, info))
+            if datagram.tos:
+                tos = _INT.pack(datagram.tos)
+                control.append((socket.IPPROTO_IPV6, _IPV6_TCLASS, tos))
+        else:
+            address = (socket.inet_ntoa(endpoint.ip), endpoint.port)
+            if local:
+                info = _IN_PKTINFO.pack(0, local, bytes(4))
+                control.append((socket.IPPROTO_IP, _IP_PKTINFO, info))
+            if datagram.tos:
+                control.append((socket.IPPROTO_IP, socket.IP_TOS, _INT.pack(datagram.tos)))
+        self._local_gone = False
+        try:
+            self._socket.sendmsg([datagram.data], control, 0, address)
+        except OSError as error:
+            self._local_gone = error.errno in _LOCAL_ADDRESS_GONE
+            return False
+        return True
+
+
+def open_sockets(port: int, fwmark: int) -> list[UdpSocket]:
+    """Sockets of both families on one port; of IPv4 alone on a host without IPv6.
+
+    ``port`` 0 takes any that is free in both. Raises UnderlayError.
+    """
+    attempts = 1 if port else 16
+    while True:
+        attempts -= 1
+        try:
+            return _open_pair(port, fwmark)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and attempts > 0:
+                continue
+            raise UnderlayError(_explain(error, port)) from None
+
+
+def _open_pair(port: int, fwmark: int) -> list[UdpSocket]:
+    ipv4 = UdpSocket(socket.AF_INET, port, fwmark)
+    try:
+        ipv6 = UdpSocket(socket.AF_INET6, ipv4.port, fwmark)
+    except OSError as error:
+        if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT):
+            return [ipv4]
+        ipv4.close()
+        raise
+    except UnderlayError:
+        ipv4.close()
+        raise
+    return [ipv4, ipv6]
+
+
+def _explain(error: OSError, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"UDP port {port} is already in use: stop what uses it "
+            f"(ss -ulpn 'sport = :{port}'), or set another `listen_port` in [node]"
+        )
+    if error.errno == errno.EACCES:
+        return f"UDP port {port} needs privilege: set a `listen_port` above 1023 in [node]"
+    return f"cannot open UDP port {port}: {error.strerror}"
+
+
+def endpoint_from_sockaddr(address: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
+    """An Endpoint of what getaddrinfo gives."""
+    if len(address) == 2:
+        return Endpoint(socket.inet_aton(address[0]), address[1])
+    host, port, _, scope = address
+    return Endpoint(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]), port, scope)
+
+
+def format_endpoint(endpoint: Endpoint) -> str:
+    """``192.0.2.1:51820``, ``[2001:db8::1]:51820``, ``[fe80::1%2]:51820``."""
+    if len(endpoint.ip) == 4:
+        return f"{socket.inet_ntoa(endpoint.ip)}:{endpoint.port}"
+    zone = f"%{endpoint.scope}" if endpoint.scope else ""
+    return f"[{socket.inet_ntop(socket.AF_INET6, endpoint.ip)}{zone}]:{endpoint.port}"
