@@ -1,0 +1,52 @@
+"""One node's configuration: a TOML file in, frozen dataclasses out, errors that teach.
+
+`model` is what comes out, `table` and `values` read TOML and the text in it, `load` composes them,
+`locate` finds the file, `advice` says what is valid yet hardly meant.
+"""
+
+from wgvx.config.advice import mtu_warnings, overlaps, peer_labels
+from wgvx.config.load import load
+from wgvx.config.locate import find, node_name
+from wgvx.config.model import (
+    Address,
+    AttachConfig,
+    Config,
+    EndpointName,
+    FdbEntry,
+    Interface,
+    NetworkConfig,
+    NodeConfig,
+    PeerConfig,
+    Prefix,
+    default_remotes,
+    derive_mac,
+    flood_list,
+)
+from wgvx.config.table import ConfigError
+from wgvx.config.values import format_mac, parse_endpoint, parse_mac
+
+__all__ = [
+    "Address",
+    "AttachConfig",
+    "Config",
+    "ConfigError",
+    "EndpointName",
+    "FdbEntry",
+    "Interface",
+    "NetworkConfig",
+    "NodeConfig",
+    "PeerConfig",
+    "Prefix",
+    "default_remotes",
+    "derive_mac",
+    "find",
+    "flood_list",
+    "format_mac",
+    "load",
+    "mtu_warnings",
+    "node_name",
+    "overlaps",
+    "parse_endpoint",
+    "parse_mac",
+    "peer_labels",
+]

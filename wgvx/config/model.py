@@ -1,0 +1,151 @@
+"""What a configuration file says, checked and with its defaults filled in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from pathlib import Path
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+Prefix = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """`[node]`. Keys are 32 bytes and kept out of `repr`."""
+
+    private_key: bytes = field(repr=False)
+    listen_port: int
+    """0: any free port."""
+    addresses: tuple[Interface, ...]
+    """The tunnel (VTEP) addresses; a packet's source is the first of the remote's family."""
+    mtu: int | None
+    """Tunnel MTU; None: from the routes (`wgvx.mtu.tunnel_mtu`)."""
+    fwmark: int
+    forward: bool
+    state_dir: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointName:
+    """Where a peer is reached, as configured."""
+
+    host: str
+    """A name or a numeric address, without brackets."""
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """`[[peer]]`."""
+
+    public_key: bytes
+    name: str | None
+    preshared_key: bytes | None = field(repr=False)
+    endpoint: EndpointName | None
+    allowed_ips: tuple[Prefix, ...]
+    """Host bits masked, each once."""
+    persistent_keepalive: int
+    """Seconds; 0: off."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachConfig:
+    """Where a network's frames enter and leave."""
+
+    type: str
+    name: str
+    mac: bytes
+    """Six bytes, configured or derived."""
+
+
+@dataclass(frozen=True, slots=True)
+class FdbEntry:
+    """A static entry of the forwarding database."""
+
+    mac: bytes
+    vtep: Address
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """`[[network]]`: one VNI, one bridge domain."""
+
+    vni: int
+    attach: tuple[AttachConfig, ...]
+    addresses: tuple[Interface, ...]
+    mtu: int | None
+    """Overlay MTU; None: the tunnel's less 70."""
+    bridge: str | None
+    netns: str | None
+    udp_port: int
+    remotes: tuple[Address, ...] | None
+    """None: followed from the peers (`default_remotes`)."""
+    accept: tuple[Prefix, ...] | None
+    """None: any peer's VTEP is heard."""
+    fdb: tuple[FdbEntry, ...]
+    learning: bool
+    ageing: int
+    """Seconds."""
+    max_entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One node's file."""
+
+    name: str
+    path: Path
+    """Absolute."""
+    node: NodeConfig
+    peers: tuple[PeerConfig, ...]
+    networks: tuple[NetworkConfig, ...]
+    warnings: tuple[str, ...]
+    """What is valid yet hardly meant, one sentence each."""
+
+
+def derive_mac(public_key: bytes, vni: int, attachment: str) -> bytes:
+    """The MAC of an attachment whose MAC is not configured: the same at every start.
+
+    Six bytes: BLAKE2s-48 over the node's public key, the VNI in 32 bits big-endian and the
+    attachment's name, made locally administered (bit 1 set) and unicast (bit 0 clear).
+    """
+    seed = public_key + vni.to_bytes(4, "big") + attachment.encode()
+    digest = hashlib.blake2s(seed, digest_size=6, person=b"wgvx mac").digest()
+    return bytes([digest[0] & 0xFC | 0x02]) + digest[1:]
+
+
+def default_remotes(node: NodeConfig, peers: Iterable[Sequence[Prefix]]) -> list[Address]:
+    """The flood list of a network that names no remotes.
+
+    `peers` are the allowed IPs of each peer, in order. For each peer the first /32 or /128 of a
+    family in which the node has an address; a peer without one gives none.
+    """
+    families = {address.version for address in node.addresses}
+    remotes: list[Address] = []
+    for allowed_ips in peers:
+        for prefix in allowed_ips:
+            if prefix.prefixlen == prefix.max_prefixlen and prefix.version in families:
+                remotes.append(prefix.network_address)
+                break
+    return remotes
+
+
+def flood_list(config: Config, network: NetworkConfig) -> tuple[Address, ...]:
+    """The remotes of `network` at start: those it names, else the default ones."""
+    if network.remotes is not None:
+        return network.remotes
+    return tuple(default_remotes(config.node, (peer.allowed_ips for peer in config.peers)))

@@ -1,0 +1,169 @@
+"""Text to values: every form that a string in the file can have, and how it is described.
+
+A parser raises ValueError and leaves the wording to its :class:`Kind`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
+from typing import Generic, NamedTuple, TypeVar
+
+from wgvx import keys
+from wgvx.config.model import Address, EndpointName, Interface, Prefix
+
+T = TypeVar("T")
+
+
+class Kind(NamedTuple, Generic[T]):
+    """A form of text: how to read it, and what to tell who wrote something else."""
+
+    parse: Callable[[str], T]
+    wanted: str
+    secret: bool = False
+    """Never show what was found."""
+
+
+def parse_address(text: str) -> Address:
+    """A unicast address without a scope, such as another VTEP's."""
+    address = ip_address(text)
+    if "%" in text or not _is_unicast(address):
+        raise ValueError
+    return address
+
+
+def parse_interface(text: str) -> Interface:
+    """An address of our own with its prefix length; without one, a host's."""
+    _check_length(text)
+    interface = ip_interface(text)
+    if not _is_unicast(interface.ip):
+        raise ValueError
+    return interface
+
+
+def parse_prefix(text: str) -> Prefix:
+    """A prefix as wg(8) takes it: a bare address is a host, host bits are masked."""
+    _check_length(text)
+    return ip_network(text, strict=False)
+
+
+def _is_unicast(address: Address) -> bool:
+    broadcast = address == IPv4Address("255.255.255.255")
+    return not (address.is_multicast or address.is_unspecified or address.is_loopback or broadcast)
+
+
+def _check_length(text: str) -> None:
+    """Refuse what the ipaddress module takes and wg(8) does not: netmasks and scopes."""
+    _, slash, length = text.partition("/")
+    if "%" in text or (slash and not re.fullmatch(r"[0-9]{1,3}", length)):
+        raise ValueError
+
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+
+
+def parse_endpoint(text: str) -> EndpointName:
+    """host:port, a.b.c.d:port or [IPv6]:port, an IPv6 scope allowed."""
+    host, colon, port_text = text.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port_text) or not 0 < int(port_text) < 65536:
+        raise ValueError
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if ip_address(host).version != 6 or not host.isprintable() or " " in host:
+            raise ValueError
+    elif re.fullmatch(r"[0-9.]+", host):
+        # Only digits and dots is meant as an address: never ask DNS for 300.1.1.1.
+        IPv4Address(host)
+    elif len(host) > 253 or not _HOST_NAME.fullmatch(host):
+        raise ValueError
+    return EndpointName(host, int(port_text))
+
+
+def parse_mac(text: str) -> bytes:
+    """Six bytes from aa:bb:cc:dd:ee:ff. ValueError for any other form."""
+    if not re.fullmatch(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}", text):
+        raise ValueError("not a MAC address: want six hex bytes such as 02:00:00:00:00:01")
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def format_mac(mac: bytes) -> str:
+    """Six bytes as aa:bb:cc:dd:ee:ff."""
+    return mac.hex(":")
+
+
+def parse_station_mac(text: str) -> bytes:
+    """A MAC that an interface can own: unicast and not zero."""
+    mac = parse_mac(text)
+    if mac[0] & 1 or not any(mac):
+        raise ValueError
+    return mac
+
+
+def parse_entry_mac(text: str) -> bytes:
+    """A MAC of a static entry: unicast or multicast; all-zeros is the flood list, not an entry."""
+    mac = parse_mac(text)
+    if not any(mac):
+        raise ValueError
+    return mac
+
+
+def parse_device(text: str) -> str:
+    """A name that Linux takes for an interface."""
+    # dev_valid_name(): 1 to 15 bytes, not "." or "..", no '/', ':' or white space. A '%' would be a
+    # pattern that the kernel fills in.
+    if (
+        not 1 <= len(text.encode()) <= 15
+        or text in (".", "..")
+        or re.search(r"[/:%\s]", text)
+        or not text.isprintable()
+    ):
+        raise ValueError
+    return text
+
+
+def parse_netns(text: str) -> str:
+    """A name of a network namespace: one that a file can have."""
+    if (
+        not 1 <= len(text.encode()) <= 255
+        or text.startswith(".")
+        or re.search(r"[/\s]", text)
+        or not text.isprintable()
+    ):
+        raise ValueError
+    return text
+
+
+def parse_label(text: str) -> str:
+    """A name for people."""
+    if not 1 <= len(text) <= 64 or not text.isprintable() or text != text.strip():
+        raise ValueError
+    return text
+
+
+def parse_path(text: str) -> str:
+    """A path; "~" is the shell's and would be taken literally here."""
+    if not text or "\0" in text or text.startswith("~"):
+        raise ValueError
+    return text
+
+
+KEY = Kind(keys.decode, "a key: 32 bytes as 44 characters of base64", secret=True)
+ADDRESS = Kind(parse_address, 'a unicast address such as "10.254.0.2"')
+INTERFACE = Kind(
+    parse_interface, 'a unicast address with its prefix length such as "10.254.0.1/24"'
+)
+PREFIX = Kind(parse_prefix, 'an address or prefix such as "10.254.0.2/32"')
+ENDPOINT = Kind(parse_endpoint, '"host:port", "192.0.2.2:51820" or "[2001:db8::2]:51820"')
+STATION_MAC = Kind(parse_station_mac, 'a unicast MAC such as "02:00:00:00:00:01"')
+ENTRY_MAC = Kind(
+    parse_entry_mac, 'a MAC such as "02:00:00:00:00:02" (the flood list, all zeros, is "remotes")'
+)
+DEVICE = Kind(
+    parse_device, 'an interface name of 1 to 15 bytes without "/", ":", "%" or white space'
+)
+NETNS = Kind(parse_netns, 'the name of a network namespace as "ip netns list" shows it')
+LABEL = Kind(parse_label, "a name of 1 to 64 printable characters")
+PATH = Kind(parse_path, 'a path, relative to this file or absolute, without "~"')
+TEXT: Kind[str] = Kind(str, "text in quotes")
