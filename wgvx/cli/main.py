@@ -1,0 +1,148 @@
+"""The `wgvx` command: finds the subcommand's module, runs it, turns its end into an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, cast
+
+from wgvx import __version__
+from wgvx.cli import output
+
+
+class Command(NamedTuple):
+    """A row of `wgvx --help`, and where the command lives."""
+
+    name: str
+    module: str
+    summary: str
+
+
+class CommandModule(Protocol):
+    """What a command's module offers."""
+
+    def register(self, subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+        """Add the command's own parser."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; the exit status."""
+
+
+COMMANDS = (
+    Command("genkey", "wgvx.cli.genkey", "make a private key"),
+    Command("pubkey", "wgvx.cli.pubkey", "the public key of a private key"),
+    Command("genpsk", "wgvx.cli.genpsk", "make a preshared key"),
+    Command("up", "wgvx.cli.up", "run a node, as root or rootless"),
+    Command("exec", "wgvx.cli.exec", "run a command inside a rootless node"),
+    Command("down", "wgvx.cli.down", "stop a running node"),
+    Command("show", "wgvx.cli.show", "peers, networks and counters of running nodes"),
+    Command("fdb", "wgvx.cli.fdb", "see and edit a running node's forwarding table"),
+    Command("check", "wgvx.cli.check", "validate a file and explain what it means"),
+    Command("mtu", "wgvx.cli.mtu", "how large frames may be, step by step"),
+    Command("demo", "wgvx.cli.demo", "two nodes on this machine and traffic between them"),
+    Command("doctor", "wgvx.cli.doctor", "what this machine allows, and how to mend the rest"),
+)
+
+DESCRIPTION = """\
+An encrypted Layer 2 between machines: VXLAN over WireGuard in userspace, no kernel
+module, no privilege needed.
+"""
+
+EPILOG = """\
+first steps:
+  wgvx demo                         see it work: no privileges, no configuration
+  wgvx doctor                       what this machine allows
+  (umask 077; wgvx genkey > a.key)  a key for a node of your own
+  wgvx pubkey < a.key               what its peers need to know
+  wgvx check ./a.toml               is the file right, and what does it mean
+  wgvx up ./a.toml --rootless       run it; as root without --rootless
+
+`wgvx COMMAND --help` explains one command. Exit status: 0 done, 1 failed while running,
+2 bad usage or configuration.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `wgvx` with `argv` (by default the process's) and return its exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A peer's name that the locale cannot show is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        status = _run(arguments)
+    except KeyboardInterrupt:
+        status = 130
+    except output.UserError as error:
+        output.error(str(error))
+        status = error.status
+    except BrokenPipeError:
+        status = 1  # whoever read our output has seen enough
+    except OSError as error:
+        output.error(_reason(error))
+        status = 1
+    except _config_error() as error:
+        output.error(str(error))
+        status = 2
+    return _flush(status)
+
+
+def _config_error() -> type[Exception]:
+    """ConfigError, imported once an exception is there to be compared with it."""
+    from wgvx.config import ConfigError
+
+    return ConfigError
+
+
+def _run(arguments: list[str]) -> int:
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    parser = argparse.ArgumentParser(
+        prog="wgvx",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"wgvx {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    module: CommandModule | None = None
+    for command in COMMANDS:
+        if command.name == chosen:
+            # Only this one: `wgvx genkey` need not wait for asyncio.
+            module = cast("CommandModule", importlib.import_module(command.module))
+            module.register(subparsers)
+        else:
+            subparsers.add_parser(command.name, help=command.summary)
+    try:
+        args = parser.parse_args(arguments)
+    except SystemExit as ended:  # argparse has said why: 0 after --help, else 2
+        return ended.code if isinstance(ended.code, int) else 2
+    if module is None:
+        parser.print_help(sys.stderr)
+        return 2
+    return module.run(args)
+
+
+def _flush(status: int) -> int:
+    """Send off what standard output still holds; `status`, or 1 where that fails."""
+    if sys.stdout is None:
+        return status
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if status == 0 and not isinstance(error, BrokenPipeError):
+            output.error(f"standard output: {_reason(error)}")
+        # Python flushes again at its end; let that go nowhere instead of failing once more.
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return status or 1
+    return status
+
+
+def _reason(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return f"{where}{error.strerror or error}"

@@ -1,0 +1,138 @@
+"""What every command says and how: pleasant on a terminal, plain in a pipe.
+
+Results go to standard output, everything else to standard error. ASCII only, so that any locale
+can show it; a colour is decoration and never carries a meaning.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+
+class UserError(Exception):
+    """Ends a command with `wgvx: MESSAGE` on standard error and `status`.
+
+    Status 1: it failed while running; 2: bad usage or configuration.
+    """
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def error(message: str) -> None:
+    """Tell on standard error what went wrong."""
+    _complain(f"wgvx: {message}")
+
+
+def warning(message: str) -> None:
+    """Tell on standard error what is odd, yet no reason to stop."""
+    _complain(f"wgvx: warning: {message}")
+
+
+def _complain(line: str) -> None:
+    # One write: lines of several processes do not mix. Closed: there is nobody to tell.
+    if sys.stderr is not None:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def usage(message: str) -> NoReturn:
+    """End the command for being used wrongly: exit status 2."""
+    raise UserError(message, 2)
+
+
+def line(text: str = "") -> None:
+    """One line of a result."""
+    print(text)
+
+
+def secret(text: str) -> None:
+    """A key as the result. As wg(8), warn where it goes to a file that everyone can read."""
+    try:
+        mode = os.fstat(sys.stdout.fileno()).st_mode
+    except OSError:  # not a file of the system
+        mode = 0
+    if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
+        warning("the key goes to a file that others can read: set umask 077 and make a new one")
+    print(text)
+
+
+def heading(text: str) -> None:
+    """The title of a part of the result, an empty line before it."""
+    if on_terminal():
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(highlight=False).print(Text(f"\n{text}", style="bold"))
+    else:
+        print(f"\n{text}")
+
+
+def emit_json(value: object) -> None:
+    """A result for programs."""
+    print(json.dumps(value, indent=2))
+
+
+def on_terminal() -> bool:
+    """Whether somebody looks at standard output."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]], indent: int = 0) -> None:
+    """Rows under headers, columns of numbers to the right; nothing is ever cut off.
+
+    None is shown as "-". In a pipe: aligned by spaces, at least two between columns, no colours,
+    one line a row.
+    """
+    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    # A column that is all numbers, but for gaps, is read by its last digit.
+    right = [
+        bool(cells) and all(re.fullmatch(r"-|[-+]?[0-9][0-9.,]*", row[column]) for row in cells)
+        for column in range(len(headers))
+    ]
+    if on_terminal():
+        _rich_table(headers, cells, right, indent)
+    else:
+        _plain_table(headers, cells, right, indent)
+
+
+def _plain_table(
+    headers: Sequence[str], cells: list[list[str]], right: list[bool], indent: int
+) -> None:
+    lines = [list(headers), *cells] if any(headers) else cells
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for row in lines:
+        padded = (
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        )
+        print(" " * indent + "  ".join(padded).rstrip())
+
+
+def _rich_table(
+    headers: Sequence[str], cells: list[list[str]], right: list[bool], indent: int
+) -> None:
+    # rich costs 60 ms to import, and knows of NO_COLOR and of dumb terminals by itself.
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    pretty = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(headers))
+    for header, to_right in zip(headers, right, strict=True):
+        # Text: no markup is read into a peer's name. Folding keeps what a narrow window cannot.
+        pretty.add_column(
+            Text(header, style="bold cyan"),
+            justify="right" if to_right else "left",
+            overflow="fold",
+        )
+    for row in cells:
+        pretty.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(Padding(pretty, (0, 0, 0, indent), expand=False))
