@@ -1,0 +1,12 @@
+"""What goes wrong with ports."""
+
+from __future__ import annotations
+
+
+class PortError(Exception):
+    """A port or namespace that cannot be had. The message names what stands in the way and its
+    mend; it is for the user as it is."""
+
+
+class PortGone(Exception):  # noqa: N818 - news about the device, not an error of the program
+    """The device behind a port has disappeared, so nothing will ever come or go there again."""

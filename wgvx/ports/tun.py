@@ -1,0 +1,68 @@
+"""The ioctls of Linux' /dev/net/tun that wgvx uses (Documentation/networking/tuntap.rst).
+
+An open descriptor belongs to the network namespace in which /dev/net/tun was opened, wherever it
+is passed to later. None of the calls on an attached descriptor needs a capability.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+
+NODE = "/dev/net/tun"
+
+# Request numbers in the encoding of asm-generic/ioctl.h: x86, Arm, RISC-V, s390, LoongArch.
+TUNSETIFF = 0x400454CA
+TUNSETOFFLOAD = 0x400454D0
+TUNGETVNETHDRSZ = 0x800454D7
+TUNSETVNETHDRSZ = 0x400454D8
+SIOCSIFHWADDR = 0x8924
+
+IFF_TAP = 0x0002
+IFF_MULTI_QUEUE = 0x0100
+IFF_NO_PI = 0x1000
+IFF_VNET_HDR = 0x4000
+IFF_TUN_EXCL = 0x8000
+
+TUN_F_CSUM = 0x01
+TUN_F_TSO4 = 0x02
+TUN_F_TSO6 = 0x04
+TUN_F_TSO_ECN = 0x08
+TUN_F_USO4 = 0x20
+TUN_F_USO6 = 0x40
+
+ARPHRD_ETHER = 1
+_IFREQ_FLAGS = struct.Struct("=16sH22x")
+_IFREQ_HWADDR = struct.Struct("=16sH6s16x")
+_INT = struct.Struct("=i")
+
+
+def open_node() -> int:
+    """Open /dev/net/tun in the calling thread's network namespace: non-blocking, close-on-exec."""
+    return os.open(NODE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def attach(fd: int, name: str, flags: int) -> None:
+    """Bind the descriptor to the device `name`, which is made if there is none."""
+    fcntl.ioctl(fd, TUNSETIFF, _IFREQ_FLAGS.pack(name.encode(), flags))
+
+
+def set_offload(fd: int, flags: int) -> None:
+    """Say which unfinished packets (TUN_F_*) the reader takes; 0 makes the kernel finish each."""
+    fcntl.ioctl(fd, TUNSETOFFLOAD, flags)
+
+
+def header_size(fd: int) -> int:
+    """Bytes of the virtio-net header, which counts only under IFF_VNET_HDR."""
+    (size,) = _INT.unpack(fcntl.ioctl(fd, TUNGETVNETHDRSZ, bytes(_INT.size)))
+    return int(size)
+
+
+def set_header_size(fd: int, size: int) -> None:
+    fcntl.ioctl(fd, TUNSETVNETHDRSZ, _INT.pack(size))
+
+
+def set_mac(fd: int, mac: bytes) -> None:
+    """Set the device's MAC address (6 bytes), whether it is up or down."""
+    fcntl.ioctl(fd, SIOCSIFHWADDR, _IFREQ_HWADDR.pack(b"", ARPHRD_ETHER, mac))
