@@ -1,0 +1,383 @@
+"""One TAP in the broker's care: made or adopted, configured, and given back as it was found.
+
+Runs in the broker only, with the network namespace of the device entered.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from socket import AF_INET, AF_INET6
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.ethtool.ioctl import IoctlEthtool
+from pyroute2.netlink.exceptions import NetlinkError
+
+from wgvx.ports import mend, tun
+from wgvx.ports.errors import PortError
+from wgvx.ports.request import TapRequest
+
+IFF_UP = 1
+IFF_TAP_TYPE = 2  # IFLA_TUN_TYPE of a TAP, 1 is a TUN
+IFA_F_NODAD = 0x02
+# What of an address' flags is the administrator's and not the kernel's (linux/if_addr.h): NODAD,
+# HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN.
+IFA_F_CHOSEN = 0x02 | 0x10 | 0x100 | 0x200 | 0x400
+REATTACH_SECONDS = 2.0
+
+# ethtool's name of a feature, and what a reader of the TAP says to get it (TUNSETOFFLOAD).
+_OFFLOADS = (
+    ("tx-checksum-ip-generic", tun.TUN_F_CSUM),
+    ("tx-tcp-segmentation", tun.TUN_F_TSO4),
+    ("tx-tcp6-segmentation", tun.TUN_F_TSO6),
+    ("tx-tcp-ecn-segmentation", tun.TUN_F_TSO_ECN),
+    ("tx-udp-segmentation", tun.TUN_F_USO4 | tun.TUN_F_USO6),
+)
+
+Message = Any  # a netlink message as pyroute2 gives it, which has no types
+
+
+@dataclass(frozen=True)
+class Found:
+    """An adopted TAP before we touched it."""
+
+    mtu: int
+    mac: bytes
+    up: bool
+    master: int
+    """Index of the bridge it is a member of, or 0."""
+    addresses: tuple[Message, ...]
+    attach_flags: int
+    """IFF_NO_PI and IFF_VNET_HDR as its last reader chose them."""
+    offload: int
+    header_size: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to set, and the command that does it by hand. `command` continues `ip`."""
+
+    command: str
+    apply: Callable[[], object]
+
+
+class Device:
+    """A TAP with an open descriptor `fd`. `found` is None for one that we made."""
+
+    def __init__(self, ip: IPRoute, request: TapRequest, rootless: bool) -> None:
+        """Make or adopt the device and configure it. On :class:`PortError` nothing is left."""
+        self._ip = ip
+        self.name = request.name
+        self.found: Found | None = None
+        link = self._get(ifname=request.name)
+        self.fd = self._open(link, rootless)
+        try:
+            if link is not None:
+                self.index = int(link["index"])
+                self.found = self._look(link)
+                # As its last reader left it the kernel may send packets that only a reader of the
+                # virtio-net header can finish.
+                tun.set_offload(self.fd, 0)
+            else:
+                (self.index,) = ip.link_lookup(ifname=request.name)
+            self._configure(request)
+        except BaseException:
+            self.give_back()
+            raise
+
+    # Making and adopting.
+
+    def _get(self, **which: str | int) -> Message | None:
+        """The device by `ifname` or `index`, None where there is none."""
+        try:
+            (link,) = self._ip.link("get", **which)
+        except NetlinkError as error:
+            if error.code == errno.ENODEV:
+                return None
+            raise
+        return link
+
+    def _open(self, link: Message | None, rootless: bool) -> int:
+        flags = tun.IFF_TAP | tun.IFF_NO_PI
+        if link is None:
+            flags |= tun.IFF_TUN_EXCL
+        else:
+            flags |= self._adoptable(link)
+        try:
+            fd = tun.open_node()
+        except OSError as error:
+            raise PortError(mend.tun_node(error)) from error
+        try:
+            tun.attach(fd, self.name, flags)
+        except OSError as error:
+            os.close(fd)
+            raise PortError(self._why_not_attached(error, rootless)) from error
+        return fd
+
+    def _adoptable(self, link: Message) -> int:
+        """Check that an existing device can be adopted, and return the flag it asks for."""
+        info = link.get_attr("IFLA_LINKINFO")
+        kind = info.get_attr("IFLA_INFO_KIND") if info else None
+        data = info.get_attr("IFLA_INFO_DATA") if info else None
+        if kind != "tun" or (data and data.get_attr("IFLA_TUN_TYPE") != IFF_TAP_TYPE):
+            what = "TUN" if kind == "tun" else kind or "hardware or loopback"
+            raise PortError(
+                f"{self.name} is a {what} device and not a TAP: choose another `tap` name, or "
+                f"remove it: `ip link delete {self.name}`"
+            )
+        if data and data.get_attr("IFLA_TUN_MULTI_QUEUE"):
+            if data.get_attr("IFLA_TUN_NUM_QUEUES"):
+                raise PortError(self._busy())
+            return tun.IFF_MULTI_QUEUE
+        return 0
+
+    def _why_not_attached(self, error: OSError, rootless: bool) -> str:
+        if error.errno in (errno.EPERM, errno.EACCES):
+            return mend.no_namespace(error) if rootless else mend.no_net_admin(self.name)
+        if error.errno == errno.EBUSY:
+            return self._busy()
+        return f"TAP {self.name}: {error.strerror}"
+
+    def _busy(self) -> str:
+        return (
+            f"TAP {self.name} is in use by another process: end that one (`fuser -v {tun.NODE}` "
+            "shows who), or choose another `tap` name"
+        )
+
+    # Configuring.
+
+    def _configure(self, request: TapRequest) -> None:
+        """Set what differs from the request; name the commands where we are not allowed to."""
+        denied = []
+        for step in self._steps(request):
+            try:
+                step.apply()
+            except NetlinkError as error:
+                if error.code == errno.EPERM:
+                    denied.append(step.command)
+                else:
+                    raise PortError(self._why_not_set(step, error, request)) from error
+            except OSError as error:
+                raise PortError(f"TAP {self.name}: ip {step.command}: {error.strerror}") from error
+        if denied:
+            commands = " && ".join(f"ip {command}" for command in denied)
+            raise PortError(
+                f"TAP {self.name} is yours to open but not to configure: `{commands}` as root, or "
+                "run without privilege with `wgvx up NAME --rootless`"
+            )
+
+    def _steps(self, request: TapRequest) -> Iterator[Step]:
+        """What is left to do, in order: the MAC before the device comes up, as its link-local
+        address is made from it; the MTU before it joins a bridge, which takes the smallest."""
+        ip, index, name = self._ip, self.index, self.name
+        link = self._get(index=index)
+        if link is None:
+            raise PortError(f"TAP {name} disappeared while it was set up")
+        if _mac(link) != request.mac:
+            yield Step(
+                f"link set dev {name} address {request.mac.hex(':')}",
+                partial(tun.set_mac, self.fd, request.mac),
+            )
+        if link.get_attr("IFLA_MTU") != request.mtu:
+            yield Step(
+                f"link set dev {name} mtu {request.mtu}",
+                partial(ip.link, "set", index=index, mtu=request.mtu),
+            )
+        if request.bridge is not None:
+            bridge = self._bridge(request.bridge)
+            if (link.get_attr("IFLA_MASTER") or 0) != bridge:
+                yield Step(
+                    f"link set dev {name} master {request.bridge}",
+                    partial(ip.link, "set", index=index, master=bridge),
+                )
+        if not link["flags"] & IFF_UP:
+            yield Step(f"link set dev {name} up", partial(ip.link, "set", index=index, state="up"))
+        present = {(a["family"], _local(a), a["prefixlen"]) for a in self._addresses()}
+        for address in request.addresses:
+            family = AF_INET if address.version == 4 else AF_INET6
+            prefixlen = address.network.prefixlen
+            if (family, str(address.ip), prefixlen) not in present:
+                # Nobody else has this address by configuration: use it at once, without
+                # duplicate address detection (RFC 4862, section 5.4), which takes a second.
+                yield Step(
+                    f"address add {address} dev {name}" + (" nodad" if family == AF_INET6 else ""),
+                    partial(
+                        ip.addr,
+                        "add",
+                        index=index,
+                        family=family,
+                        address=str(address.ip),
+                        prefixlen=prefixlen,
+                        flags=IFA_F_NODAD if family == AF_INET6 else 0,
+                    ),
+                )
+
+    def _bridge(self, name: str) -> int:
+        link = self._get(ifname=name)
+        if link is None:
+            raise PortError(
+                f"TAP {self.name}: no bridge {name} in its network namespace: "
+                f"`ip link add {name} type bridge && ip link set {name} up`"
+            )
+        info = link.get_attr("IFLA_LINKINFO")
+        if info is None or info.get_attr("IFLA_INFO_KIND") != "bridge":
+            raise PortError(f"TAP {self.name}: {name} is a device but not a bridge")
+        return int(link["index"])
+
+    def _why_not_set(self, step: Step, error: NetlinkError, request: TapRequest) -> str:
+        reason = os.strerror(error.code)
+        if step.command.startswith("address") and error.code in (errno.EACCES, errno.EOPNOTSUPP):
+            reason = (
+                "IPv6 is switched off here: `sysctl -w net.ipv6.conf.all.disable_ipv6=0 "
+                "net.ipv6.conf.default.disable_ipv6=0` as root"
+            )
+        elif error.code in (errno.EINVAL, errno.ERANGE) and " mtu " in step.command:
+            reason = f"the kernel does not take an MTU of {request.mtu}"
+        return f"TAP {self.name}: `ip {step.command}`: {reason}"
+
+    # Giving back.
+
+    def _look(self, link: Message) -> Found:
+        """Remember an adopted device, attached but otherwise untouched."""
+        info = link.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
+        flags = tun.IFF_NO_PI
+        if info:
+            flags = 0 if info.get_attr("IFLA_TUN_PI") else tun.IFF_NO_PI
+            flags |= tun.IFF_VNET_HDR if info.get_attr("IFLA_TUN_VNET_HDR") else 0
+            flags |= tun.IFF_MULTI_QUEUE if info.get_attr("IFLA_TUN_MULTI_QUEUE") else 0
+        return Found(
+            mtu=link.get_attr("IFLA_MTU"),
+            mac=_mac(link),
+            up=bool(link["flags"] & IFF_UP),
+            master=link.get_attr("IFLA_MASTER") or 0,
+            addresses=tuple(self._addresses()),
+            attach_flags=flags,
+            offload=_offload(self.name),
+            header_size=tun.header_size(self.fd),
+        )
+
+    def give_back(self) -> None:
+        """Restore an adopted device, then let go of the descriptor. Says what it could not."""
+        if self.found is not None:
+            for restore in self._restorations(self.found):
+                try:
+                    restore()
+                except (NetlinkError, OSError) as error:
+                    code = error.code if isinstance(error, NetlinkError) else error.errno
+                    if code in (errno.ENODEV, errno.EBADFD):
+                        break  # deleted meanwhile by its owner
+                    # Not ours to change means that we did not change it.
+                    if code != errno.EPERM:
+                        reason = os.strerror(code or 0)
+                        print(f"wgvx: TAP {self.name} not as it was: {reason}", file=sys.stderr)
+        os.close(self.fd)
+        if self.found is not None:
+            self._restore_attach_flags(self.found)
+
+    def _restorations(self, found: Found) -> Iterator[Callable[[], object]]:
+        """Each restores what differs by then: addresses last, as IPv6 loses its own with a small
+        MTU and on the way down."""
+        ip, index = self._ip, self.index
+        yield partial(tun.set_offload, self.fd, found.offload)
+        yield partial(tun.set_header_size, self.fd, found.header_size)
+        link = self._get(index=index)
+        if link is None:
+            return
+        if (link.get_attr("IFLA_MASTER") or 0) != found.master:
+            yield partial(ip.link, "set", index=index, master=found.master)
+        if _mac(link) != found.mac:
+            yield partial(tun.set_mac, self.fd, found.mac)
+        if link.get_attr("IFLA_MTU") != found.mtu:
+            yield partial(ip.link, "set", index=index, mtu=found.mtu)
+        if bool(link["flags"] & IFF_UP) != found.up:
+            yield partial(ip.link, "set", index=index, state="up" if found.up else "down")
+        before = {_identity(a): a for a in found.addresses}
+        now = {_identity(a): a for a in self._addresses()}
+        for identity in now.keys() - before.keys():
+            yield partial(ip.addr, "del", **_address(now[identity]))
+        for identity, address in before.items():
+            if identity not in now:
+                yield partial(ip.addr, "add", **_address(address))
+
+    def _restore_attach_flags(self, found: Found) -> None:
+        """Header flags are what the last reader asked for: attach once more as the former one.
+
+        The node's own descriptor may still be closing, so a busy device is asked again.
+        """
+        ours = tun.IFF_NO_PI | (found.attach_flags & tun.IFF_MULTI_QUEUE)
+        if found.attach_flags == ours:
+            return
+        deadline = time.monotonic() + REATTACH_SECONDS
+        while self._get(ifname=self.name) is not None:
+            fd = tun.open_node()
+            try:
+                tun.attach(fd, self.name, tun.IFF_TAP | found.attach_flags)
+                return
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                    return
+            finally:
+                os.close(fd)
+            time.sleep(0.02)
+
+    def _addresses(self) -> Iterator[Message]:
+        return iter(self._ip.get_addr(index=self.index))
+
+
+def _mac(link: Message) -> bytes:
+    return bytes.fromhex(link.get_attr("IFLA_ADDRESS").replace(":", ""))
+
+
+def _local(address: Message) -> str:
+    return str(address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS"))
+
+
+def _identity(address: Message) -> tuple[int, str, str, int]:
+    return (
+        address["family"],
+        _local(address),
+        address.get_attr("IFA_ADDRESS"),
+        address["prefixlen"],
+    )
+
+
+def _address(message: Message) -> dict[str, Any]:
+    """An address as read, in the words of a request."""
+    fields: dict[str, Any] = {
+        "index": message["index"],
+        "family": message["family"],
+        "address": message.get_attr("IFA_ADDRESS"),
+        "prefixlen": message["prefixlen"],
+        "scope": message["scope"],
+        "flags": (message.get_attr("IFA_FLAGS") or message["flags"]) & IFA_F_CHOSEN,
+    }
+    for key, attribute in (
+        ("local", "IFA_LOCAL"),
+        ("broadcast", "IFA_BROADCAST"),
+        ("label", "IFA_LABEL"),
+    ):
+        if message.get_attr(attribute) is not None:
+            fields[key] = message.get_attr(attribute)
+    times = message.get_attr("IFA_CACHEINFO")
+    if times is not None:
+        fields["preferred_lft"] = times["ifa_preferred"]
+        fields["valid_lft"] = times["ifa_valid"]
+    return fields
+
+
+def _offload(name: str) -> int:
+    """The TUN_F_* that the device's reader asked for last: there is no TUNGETOFFLOAD."""
+    ethtool = IoctlEthtool(name)
+    try:
+        features = ethtool.get_features()
+        return sum(flag for feature, flag in _OFFLOADS if features.is_active(feature))
+    except (OSError, KeyError):
+        return 0  # a kernel without these names; what we set ourselves is 0 as well
+    finally:
+        ethtool.close()

@@ -1,0 +1,49 @@
+"""The program behind `namespace.enter`: goes into the namespaces and becomes the command.
+
+Usage: enter USER_FD NET_FD -- COMMAND [ARGUMENT ...]
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from wgvx.ports import userns
+
+CANNOT_ENTER = 125
+CANNOT_RUN = 126
+NOT_FOUND = 127
+
+
+def main() -> int:
+    user_fd, net_fd = int(sys.argv[1]), int(sys.argv[2])
+    command = sys.argv[4:]
+    try:
+        userns.setns(user_fd, userns.CLONE_NEWUSER)
+        userns.setns(net_fd, userns.CLONE_NEWNET)
+        # Nothing changes for the user who made the namespace. Any other, root above all, would
+        # have no id in it, and with the next execve(2) no power.
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+    except OSError as error:
+        print(f"wgvx: the namespace cannot be entered: {error.strerror}", file=sys.stderr)
+        return CANNOT_ENTER
+    os.close(user_fd)
+    os.close(net_fd)
+    # What Python changed at its start would go on to the command.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    try:
+        os.execvp(command[0], command)
+    except FileNotFoundError:
+        print(f"wgvx: {command[0]}: command not found", file=sys.stderr)
+        return NOT_FOUND
+    except OSError as error:
+        print(f"wgvx: {command[0]}: {error.strerror}", file=sys.stderr)
+        return CANNOT_RUN
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Runs a command inside a node's rootless namespaces."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+from wgvx.ports import child
+
+
+def enter(
+    user_fd: int, net_fd: int, command: Sequence[str], **popen: Any
+) -> subprocess.Popen[bytes]:
+    """Start `command` as uid 0 of the user namespace, in the network namespace.
+
+    The process is `command` itself, so signals reach it. It exits 126 or 127 where the command
+    cannot be started, as in a shell, and 125 where the namespaces cannot be entered. `popen`
+    goes to :class:`subprocess.Popen`.
+    """
+    return subprocess.Popen(
+        child.command("wgvx.ports.enter", str(user_fd), str(net_fd), "--", *command),
+        pass_fds=[user_fd, net_fd, *popen.pop("pass_fds", ())],
+        **popen,
+    )
+
+
+def exit_status(returncode: int) -> int:
+    """A shell's exit status of a process: its own, or 128 + the signal that ended it."""
+    return 128 - returncode if returncode < 0 else returncode
