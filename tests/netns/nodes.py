@@ -21,7 +21,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from tests.netns.lab import Completed, Namespace, Place, Process, eventually, unique_name
+from tests.netns.lab import Completed, Lab, Namespace, Place, Process, eventually, unique_name
 
 UAPI_FOLDER = Path("/var/run/wireguard")
 WGVX = str(Path(sys.executable).with_name("wgvx"))
@@ -111,12 +111,14 @@ class WgvxNode:
         address: dict[int, str] | None = None,
     ) -> None:
         self.place = place
+        self.overlay = overlay
         if address is None:
             assert isinstance(place, Namespace)
             address = {4: place.address(4), 6: place.address(6)}
         self.id = Identity(unique_name(label), index, private_key(), port, address)
         self.name = self.tap = self.id.name
         self.process: Process | None = None
+        self.address = {family: overlay_address(index, family) for family in (4, 6)}
         self.keeps: set[str] = set()
         """Interfaces that were there before and must still be there afterwards."""
         key_file = place.write(f"{self.name}.key", self.id.private + "\n")
@@ -130,9 +132,15 @@ class WgvxNode:
         self.networks: list[dict[str, Any]] = [
             {
                 "vni": VNI,
-                "address": [f"{overlay_address(index, 4)}/24", f"{overlay_address(index, 6)}/64"],
+                "address": [f"{self.address[4]}/24", f"{self.address[6]}/64"],
             }
         ]
+
+    @property
+    def host(self) -> Namespace:
+        """The namespace that the node runs in."""
+        assert isinstance(self.place, Namespace)
+        return self.place
 
     @property
     def config_path(self) -> Path:
@@ -143,7 +151,6 @@ class WgvxNode:
         other: Identity,
         *,
         underlay: int | None,
-        overlay: int = 4,
         psk: str | None = None,
         **more: object,
     ) -> dict[str, Any]:
@@ -151,7 +158,7 @@ class WgvxNode:
         peer: dict[str, Any] = {
             "name": other.name,
             "public_key": other.public,
-            "allowed_ips": [host_prefix(tunnel_address(other.index, overlay))],
+            "allowed_ips": [host_prefix(tunnel_address(other.index, self.overlay))],
             **more,
         }
         if underlay is not None:
@@ -250,13 +257,26 @@ class WgvxNode:
         """The sockets of this node in the folders where there may be some."""
         folders = [UAPI_FOLDER, Path("/run/wgvx"), *Path("/tmp").glob("wgvx-*")]
         if runtime := self.place.env.get("XDG_RUNTIME_DIR"):
-            folders.append(Path(runtime))
+            folders.append(Path(runtime, "wgvx"))
         return [
             path
             for folder in folders
             for path in (folder.glob(f"{self.name}*") if folder.is_dir() else ())
             if path.is_socket()
         ]
+
+
+def wgvx_pair(
+    lab: Lab, *, underlay: int = 4, overlay: int = 4, underlay_mtu: int = 1500
+) -> tuple[WgvxNode, WgvxNode]:
+    """Two nodes on two hosts with a cable between, each with the other's endpoint; not started."""
+    hosts = lab.host("a"), lab.host("b")
+    lab.lan(*hosts, mtu=underlay_mtu)
+    a = WgvxNode(hosts[0], "a", 1, overlay=overlay)
+    b = WgvxNode(hosts[1], "b", 2, overlay=overlay)
+    a.add_peer(b.id, underlay=underlay)
+    b.add_peer(a.id, underlay=underlay)
+    return a, b
 
 
 def _alive(pid: int) -> bool:
@@ -270,7 +290,13 @@ class GoNode:
     """wireguard-go with the kernel's VXLAN device on top, the far end of everyday use."""
 
     def __init__(
-        self, host: Namespace, label: str, *, tunnel_mtu: int = 1420, mtu: int = 1350
+        self,
+        host: Namespace,
+        label: str,
+        *,
+        overlay: int = 4,
+        tunnel_mtu: int = 1420,
+        mtu: int = 1350,
     ) -> None:
         self.host = host
         self.id = Identity(
@@ -282,10 +308,12 @@ class GoNode:
         )
         self.name = self.id.name
         self.tap = "vx0"
+        self.address = {family: overlay_address(host.index, family) for family in (4, 6)}
+        self.overlay = overlay
         self.tunnel_mtu = tunnel_mtu
         self.mtu = mtu
 
-    def start(self, *, overlay: int = 4, vni: int = VNI) -> None:
+    def start(self) -> None:
         """Run the daemon, give it its key and tunnel address, and put a VXLAN device on it."""
         # Without -f it would leave for the background, out of our reach.
         process = self.host.start("wireguard-go", "-f", self.name, log=self.name)
@@ -293,23 +321,20 @@ class GoNode:
         eventually(uapi.is_socket, f"wireguard-go answers: {process}")
         key = self.host.write(f"{self.name}.key", self.id.private + "\n")
         self.wg("set", self.name, "private-key", str(key), "listen-port", str(self.id.port))
-        local = tunnel_address(self.id.index, overlay)
+        local = tunnel_address(self.id.index, self.overlay)
         ip = self.host.ip
-        length = 24 if overlay == 4 else 64
+        length = 24 if self.overlay == 4 else 64
         ip("address", "add", f"{local}/{length}", "dev", self.name)
         ip("link", "set", self.name, "mtu", str(self.tunnel_mtu), "up")
-        vxlan = ("type", "vxlan", "id", str(vni), "dstport", "4789", "local", local)
+        vxlan = ("type", "vxlan", "id", str(VNI), "dstport", "4789", "local", local)
         ip("link", "add", self.tap, *vxlan, "dev", self.name)
-        for family, prefix in ((4, 24), (6, 64)):
-            address = overlay_address(self.id.index, family)
-            ip("address", "add", f"{address}/{prefix}", "dev", self.tap)
+        ip("address", "add", f"{self.address[4]}/24", "dev", self.tap)
+        ip("address", "add", f"{self.address[6]}/64", "dev", self.tap)
         ip("link", "set", self.tap, "mtu", str(self.mtu), "up")
 
-    def add_peer(
-        self, other: Identity, *, underlay: int | None, overlay: int = 4, psk: str | None = None
-    ) -> None:
+    def add_peer(self, other: Identity, *, underlay: int | None, psk: str | None = None) -> None:
         """As :meth:`WgvxNode.add_peer`, and a flood entry for it; the daemon must be running."""
-        remote = tunnel_address(other.index, overlay)
+        remote = tunnel_address(other.index, self.overlay)
         options = ["allowed-ips", host_prefix(remote)]
         if underlay is not None:
             options += ["endpoint", endpoint(other.address[underlay], other.port)]

@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from tests.netns.lab import Lab, eventually
-from tests.netns.nodes import GoNode, overlay_address, preshared_key, toml
+from tests.netns.nodes import GoNode, preshared_key, toml
 from tests.netns.traffic import (
     BROADCAST,
     assert_neighbours,
@@ -30,18 +30,17 @@ pytestmark = pytest.mark.netns
 def test_two_kernel_vxlans(lab: Lab, underlay: int, overlay: int) -> None:
     a, b = lab.host("a"), lab.host("b")
     lab.lan(a, b)
-    left, right = GoNode(a, "a"), GoNode(b, "b")
+    left, right = GoNode(a, "a", overlay=overlay), GoNode(b, "b", overlay=overlay)
     psk = preshared_key()
-    left.start(overlay=overlay)
-    right.start(overlay=overlay)
-    left.add_peer(right.id, underlay=underlay, overlay=overlay, psk=psk)
-    right.add_peer(left.id, underlay=None, overlay=overlay, psk=psk)
-    addresses = [overlay_address(b.index, family) for family in (4, 6)]
-    assert_neighbours(a, left.tap, b, right.tap, addresses)
+    left.start()
+    right.start()
+    left.add_peer(right.id, underlay=underlay, psk=psk)
+    right.add_peer(left.id, underlay=None, psk=psk)
+    assert_neighbours(a, left.tap, b, right.tap, right.address.values())
     assert right.latest_handshake(left.id) > 0
-    assert ping(a, addresses[0], size=left.mtu - 28, df=True)
-    assert not ping(a, addresses[0], size=left.mtu - 27, df=True)
-    for address in addresses:
+    assert ping(a, right.address[4], size=left.mtu - 28, df=True)
+    assert not ping(a, right.address[4], size=left.mtu - 27, df=True)
+    for address in right.address.values():
         copy_over_tcp(a, b, address, 5_000_000)
 
 

@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tests.netns.lab import Namespace, Place, eventually
 
@@ -30,7 +30,7 @@ def ping(
     """Whether every one of ``count`` echo requests of ``size`` bytes of data is answered."""
     options = ["-M", "do"] if df else []
     done = place.run(
-        *("ping", "-n", "-c", str(count), "-i", "0.2", "-W", "2", "-s", str(size)),
+        *("ping", "-n", "-c", str(count), "-i", "0.2", "-W", "1", "-s", str(size)),
         *options,
         destination,
         check=False,
@@ -57,7 +57,7 @@ def neighbour(place: Place, address: str, interface: str) -> str | None:
     return None
 
 
-def assert_neighbours(a: Place, a_if: str, b: Place, b_if: str, addresses: list[str]) -> None:
+def assert_neighbours(a: Place, a_if: str, b: Place, b_if: str, addresses: Iterable[str]) -> None:
     """From an empty cache, ARP and ND on ``a`` find the MAC that ``b`` really has."""
     a.ip("neighbour", "flush", "dev", a_if)
     for address in addresses:
@@ -93,16 +93,16 @@ class Wire:
 
     def received(self, payload: bytes, wait: float = 0.5) -> list[bytes]:
         """Every frame of ours with this payload that comes in during the next ``wait`` seconds."""
-        return [data for data in self._frames(wait) if payload in data]
+        return [data for data in self._frames(wait, ETHERTYPE) if payload in data]
 
-    def expect(self, payload: bytes, timeout: float = 5) -> bytes:
-        """The next frame of ours with this payload."""
-        for data in self._frames(timeout):
+    def expect(self, payload: bytes, ethertype: int = ETHERTYPE, timeout: float = 5) -> bytes:
+        """The next frame with this payload."""
+        for data in self._frames(timeout, ethertype):
             if payload in data:
                 return data
         raise AssertionError(f"no frame with {payload!r} within {timeout:g} s")
 
-    def _frames(self, timeout: float) -> Iterator[bytes]:
+    def _frames(self, timeout: float, ethertype: int) -> Iterator[bytes]:
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             self._socket.settimeout(left)
@@ -110,7 +110,7 @@ class Wire:
                 data = self._socket.recv(65536)
             except TimeoutError:
                 return
-            if data[12:14] == ETHERTYPE.to_bytes(2, "big"):
+            if data[12:14] == ethertype.to_bytes(2, "big"):
                 yield data
 
     def close(self) -> None:
