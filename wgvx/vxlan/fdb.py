@@ -2,7 +2,7 @@
 
 Learned rows come from what arrives, from a VTEP or on a port; they move at once and age. Static
 rows are configured and stay: a frame that contradicts one is dropped. A permanent row is a port's
-own address. The all-zeros MAC and every group MAC may have several VTEPs, each of which gets a copy.
+own address. The all-zeros MAC and every group MAC may have several VTEPs, and a copy goes to each.
 Semantics follow the Linux VXLAN driver.
 """
 
