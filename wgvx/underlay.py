@@ -34,7 +34,11 @@ _LOCAL_ADDRESS_GONE: Final = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREA
 
 
 class UnderlayError(Exception):
-    """The sockets cannot be had; the message names the mend."""
+    """The sockets cannot be had; the message names the mend, ``code`` is the errno."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class UdpSocket:
@@ -43,7 +47,7 @@ class UdpSocket:
     def __init__(self, family: socket.AddressFamily, port: int, fwmark: int) -> None:
         self._is_ipv6 = family == socket.AF_INET6
         self._local_gone = False
-        """Whether the last send failed because we no longer have the address it was to leave from."""
+        """Whether the last send failed because its local address is no longer ours."""
         self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             self._set_options()
@@ -89,7 +93,8 @@ class UdpSocket:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
         except PermissionError:
             raise UnderlayError(
-                f"fwmark {fwmark} needs CAP_NET_ADMIN: run as root, or leave `fwmark` out"
+                f"fwmark {fwmark} needs CAP_NET_ADMIN: run as root, or leave `fwmark` out",
+                errno.EPERM,
             ) from None
 
     def close(self) -> None:
@@ -186,7 +191,7 @@ def open_sockets(port: int, fwmark: int) -> list[UdpSocket]:
         except OSError as error:
             if error.errno == errno.EADDRINUSE and attempts > 0:
                 continue
-            raise UnderlayError(_explain(error, port)) from None
+            raise UnderlayError(_explain(error, port), error.errno or errno.EIO) from None
 
 
 def _open_pair(port: int, fwmark: int) -> list[UdpSocket]:

@@ -48,6 +48,9 @@ COMMANDS = (
     Command("doctor", "wgvx.cli.doctor", "what this machine allows, and how to mend the rest"),
 )
 
+TAKES_COMMAND = ("up", "exec")
+"""Commands that run another one, given after `--`: `args.passthrough`, None without `--`."""
+
 DESCRIPTION = """\
 An encrypted Layer 2 between machines: VXLAN over WireGuard in userspace, no kernel
 module, no privilege needed.
@@ -99,6 +102,7 @@ def _config_error() -> type[Exception]:
 
 
 def _run(arguments: list[str]) -> int:
+    arguments, passthrough = _split(arguments)
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(
         prog="wgvx",
@@ -124,7 +128,18 @@ def _run(arguments: list[str]) -> int:
     if module is None:
         parser.print_help(sys.stderr)
         return 2
+    if passthrough is not None and chosen not in TAKES_COMMAND:
+        output.usage(f"{chosen} takes nothing after --")
+    args.passthrough = passthrough
     return module.run(args)
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str] | None]:
+    """What is ours, and the COMMAND after `--`, untouched; None without one."""
+    if "--" not in arguments:
+        return arguments, None
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]
 
 
 def _flush(status: int) -> int:

@@ -97,6 +97,8 @@ class DataPlane(Sessions, ABC):
     """``reference`` or ``native``."""
     aead: str
     """The library that seals and opens."""
+    offloads: frozenset[str] = frozenset()
+    """Of tso, uso, gso, gro: those in use."""
 
     def __init__(self) -> None:
         self._ports: dict[int, FramePort] = {}
@@ -132,7 +134,7 @@ class DataPlane(Sessions, ABC):
     def pump_socket(self, socket: DatagramSocket, now: int, budget: int) -> Burst:
         """Receive and process at most ``budget`` datagrams; emits what comes of them."""
         burst = self.receive(socket.receive(budget), now)
-        self._emit(burst)
+        self.emit(burst)
         return burst
 
     def pump_port(self, port: int, now: int, budget: int) -> Burst:
@@ -142,16 +144,17 @@ class DataPlane(Sessions, ABC):
         while len(frames) < budget and (frame := device.read()) is not None:
             frames.append(frame)
         burst = self.transmit(port, frames, now)
-        self._emit(burst)
+        self.emit(burst)
         return burst
 
     def flush(self) -> Burst:
         """Emit what :meth:`take` gives."""
         burst = self.take()
-        self._emit(burst)
+        self.emit(burst)
         return burst
 
-    def _emit(self, burst: Burst) -> None:
+    def emit(self, burst: Burst) -> None:
+        """Put out what a burst holds; what a port or socket does not take is counted."""
         for port, frame in burst.frames:
             if not self._ports[port].write(frame):
                 self.count(Reason.PORT_FULL)

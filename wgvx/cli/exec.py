@@ -1,0 +1,78 @@
+"""``wgvx exec``: run a command inside a rootless node's namespace."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+from types import FrameType
+
+from wgvx.cli.output import UserError, usage
+from wgvx.config import node_name
+from wgvx.control.client import ControlError, ask, find
+from wgvx.ports.namespace import enter, exit_status
+
+FAILED = 125
+
+DESCRIPTION = """\
+Run COMMAND where a rootless node's TAPs are. It is uid 0 there, and yourself outside: it may
+change the namespace's addresses and routes, and nothing else.
+"""
+
+EPILOG = """\
+examples:
+  wgvx exec a -- ping -c 3 10.0.0.2
+  wgvx exec a -- bash
+  wgvx exec a --netns blue -- ip address    a network's own namespace (`netns` in its table)
+
+exit status: COMMAND's, 128 + the signal that ended it, 126 or 127 where it cannot be started,
+2 where the node has no namespace, 125 where wgvx failed
+"""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command's parser."""
+    parser = subparsers.add_parser(
+        "exec",
+        usage="wgvx exec NAME [--netns N] -- COMMAND ...",
+        help="run a command inside a rootless node",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", help="a running node")
+    parser.add_argument("--netns", metavar="N", help="the namespace of the network that names it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Enter and run."""
+    if not args.passthrough:
+        usage("say what to run: wgvx exec NAME -- COMMAND ...")
+    descriptors: list[int] = []
+    try:
+        paths = ask(find(node_name(args.name)), "namespace", netns=args.netns)
+        for kind in ("user", "net"):
+            descriptors.append(os.open(paths[kind], os.O_RDONLY | os.O_CLOEXEC))
+        process = enter(descriptors[0], descriptors[1], args.passthrough)
+    except ControlError as error:
+        status = error.exit_status if error.exit_status == 2 else FAILED
+        raise UserError(str(error), status) from None
+    except OSError as error:
+        raise UserError(f"cannot enter the namespace: {error.strerror}", FAILED) from None
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return exit_status(_wait(process))
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Until COMMAND ends; SIGINT is left to it, SIGTERM and SIGHUP are passed on."""
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    signal.signal(signal.SIGTERM, pass_on)
+    signal.signal(signal.SIGHUP, pass_on)
+    return process.wait()

@@ -1,0 +1,184 @@
+"""``wgvx up``: run a node in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+from wgvx.cli import logs
+from wgvx.cli.output import UserError, usage
+from wgvx.config import Config, find, load
+from wgvx.control.paths import AlreadyRunning, NodeLock, NoFolder
+from wgvx.control.server import ControlServer
+from wgvx.control.uapi_server import UapiServer
+from wgvx.dataplane.select import NAMES, DataPlaneMissing, make_dataplane
+from wgvx.loop import run as run_loop
+from wgvx.node import Node
+from wgvx.ports.errors import PortError
+from wgvx.ports.namespace import enter, exit_status
+from wgvx.ports.provision import Provisioner
+from wgvx.underlay import UnderlayError
+
+log = logging.getLogger(__name__)
+
+OFFLOADS = ("tso", "uso", "gso", "gro")
+FAILED = 1
+FAILED_WITH_COMMAND = 125
+
+DESCRIPTION = """\
+Run the node that NAME describes, in the foreground, until SIGTERM or SIGINT. "wgvx: NAME ready"
+is printed when its UDP port is bound and its TAPs are up; it waits for no peer.
+
+As root the TAPs are made in this network namespace. As an ordinary user, --rootless makes a user
+and a network namespace of its own for them: enter it with `wgvx exec`, or give a COMMAND, which
+runs inside while the node runs and ends it.
+"""
+
+EPILOG = """\
+examples:
+  wgvx up site-a                          /etc/wgvx/site-a.toml, TAPs here, as root
+  wgvx up ./a.toml --rootless             no privilege; then: wgvx exec a -- ip address
+  wgvx up ./a.toml -- ping -c 3 10.0.0.2  one command on the overlay
+
+exit status: 0 done, 1 failed while running, 2 bad usage or configuration. With COMMAND: its own,
+128 + the signal that ended it, 126 or 127 where it cannot be started, 125 where wgvx failed.
+"""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command's parser."""
+    parser = subparsers.add_parser(
+        "up",
+        usage="wgvx up NAME [--rootless] [options] [-- COMMAND ...]",
+        help="run a node, as root or rootless",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", help="a file, or the name of one in /etc/wgvx")
+    parser.add_argument(
+        "--rootless", action="store_true", help="put the TAPs into unprivileged namespaces"
+    )
+    parser.add_argument(
+        "--dataplane",
+        choices=NAMES,
+        default=os.environ.get("WGVX_DATAPLANE") or None,
+        help="which one (default: native where it was built; WGVX_DATAPLANE)",
+    )
+    parser.add_argument(
+        "--offload",
+        metavar="LIST",
+        help="which offloads may be used: some of tso,uso,gso,gro, or none (default: all)",
+    )
+    parser.add_argument("--verbose", "-v", action="store_true", help="log more")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the node to its end."""
+    command: list[str] | None = args.passthrough
+    if command == []:
+        usage("a COMMAND is wanted after --")
+    _check_offloads(args.offload)
+    config = load(find(args.name))
+    logs.to_stderr(verbose=args.verbose)
+    try:
+        dataplane = make_dataplane(args.dataplane)
+    except DataPlaneMissing as missing:
+        usage(str(missing))
+    rootless = args.rootless or command is not None
+    try:
+        lock = NodeLock(config.name)
+        try:
+            node = Node(config, dataplane, lambda: Provisioner.start(rootless))
+            return run_loop(_serve(node, config, lock, command))
+        finally:
+            lock.release()
+    except (AlreadyRunning, NoFolder, PortError, UnderlayError) as error:
+        raise UserError(str(error), _failed(command)) from None
+
+
+def _failed(command: list[str] | None) -> int:
+    return FAILED if command is None else FAILED_WITH_COMMAND
+
+
+def _check_offloads(wanted: str | None) -> None:
+    if wanted in (None, "none"):
+        return
+    assert wanted is not None
+    for name in wanted.split(","):
+        if name not in OFFLOADS:
+            usage(f"--offload {wanted}: {name!r} is none of {', '.join(OFFLOADS)}")
+
+
+async def _serve(node: Node, config: Config, lock: NodeLock, command: list[str] | None) -> int:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, node.stop)
+    control, uapi = ControlServer(node, lock), UapiServer(node)
+    try:
+        await node.start()
+        await control.start()
+        await uapi.start()
+        print(
+            f"wgvx: {config.name} ready",
+            file=sys.stdout if command is None else sys.stderr,
+            flush=True,
+        )
+        if command is None:
+            return await node.ended()
+        return await _with_command(node, command)
+    finally:
+        await control.close()
+        await uapi.close()
+        await node.close()
+
+
+async def _with_command(node: Node, command: list[str]) -> int:
+    """Run COMMAND in the node's namespace; its end is the node's."""
+    namespaces = node.namespace(None)
+    assert namespaces is not None
+    process = enter(*namespaces, command)
+    loop = asyncio.get_running_loop()
+    # The terminal sends SIGINT to the whole foreground group: it is COMMAND's to act on.
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, _passer(process, number))
+    command_ended = asyncio.ensure_future(_process_end(process))
+    node_ended = asyncio.ensure_future(node.ended())
+    await asyncio.wait((command_ended, node_ended), return_when=asyncio.FIRST_COMPLETED)
+    if not command_ended.done():
+        process.terminate()
+        await command_ended
+        status = node_ended.result()
+        return FAILED_WITH_COMMAND if status else exit_status(command_ended.result())
+    node_ended.cancel()
+    return exit_status(command_ended.result())
+
+
+def _passer(process: subprocess.Popen[bytes], number: signal.Signals) -> Callable[[], None]:
+    return lambda: process.send_signal(number)
+
+
+async def _process_end(process: subprocess.Popen[bytes]) -> int:
+    """The return code of a process, without a thread that waits for it."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    descriptor = os.pidfd_open(process.pid)
+
+    def on_end() -> None:
+        loop.remove_reader(descriptor)
+        ended.set_result(None)
+
+    loop.add_reader(descriptor, on_end)
+    try:
+        await ended
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    return process.wait()

@@ -1,0 +1,51 @@
+"""The commands' end of the control socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from wgvx.control.paths import find_running, running
+
+PATIENCE = 10.0
+
+
+class ControlError(Exception):
+    """A node that does not run, does not answer, or refuses; with the exit status it deserves."""
+
+    def __init__(self, message: str, exit_status: int = 1) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+def find(name: str) -> Path:
+    """The lock of a running node. Raises ControlError."""
+    lock = find_running(name)
+    if lock is None:
+        others = ", ".join(sorted({other for other, _ in running()}))
+        seen = f"; running: {others}" if others else ""
+        raise ControlError(f"no node {name} is running{seen}")
+    return lock
+
+
+def ask(lock: Path, command: str, **arguments: Any) -> Any:
+    """The result of one command. Raises ControlError."""
+    request = json.dumps({"command": command, **arguments}).encode() + b"\n"
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE)
+        try:
+            connection.connect(str(lock.with_suffix(".sock")))
+            connection.sendall(request)
+            with connection.makefile("rb") as answers:
+                line = answers.readline()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ControlError(f"node {lock.stem} does not answer: {reason}") from None
+    if not line:
+        raise ControlError(f"node {lock.stem} ended before it answered")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise ControlError(answer["error"], answer["status"])
+    return answer["result"]

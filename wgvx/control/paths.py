@@ -1,0 +1,119 @@
+"""Where running nodes are found: a lock and a socket per node, in one of three folders.
+
+The lock says that a node runs; a socket alone may be left over from one that was killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+PRIVATE = 0o700
+
+
+class AlreadyRunning(Exception):  # noqa: N818 - says what is the case
+    """A node of that name runs already."""
+
+
+class NoFolder(Exception):  # noqa: N818 - says what is missing
+    """None of the folders can be written."""
+
+
+def folders() -> list[Path]:
+    """Where this user's nodes may be, in order of preference."""
+    found = [Path("/run/wgvx")]
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        found.append(Path(runtime) / "wgvx")
+    found.append(Path(f"/tmp/wgvx-{os.geteuid()}"))
+    return found
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nobody else could have put a socket there for us to trust."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    return folder.is_dir() and not folder.is_symlink() and status.st_uid == os.geteuid()
+
+
+def _writable_folder() -> Path:
+    for folder in folders():
+        try:
+            folder.mkdir(mode=PRIVATE, exist_ok=True)
+        except OSError:
+            continue
+        if _is_ours(folder) and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    names = ", ".join(map(str, folders()))
+    raise NoFolder(f"none of {names} can be written: set XDG_RUNTIME_DIR to a folder of your own")
+
+
+class NodeLock:
+    """Held while a node of this name runs; released by the kernel however the process ends."""
+
+    def __init__(self, name: str) -> None:
+        self.folder = _writable_folder()
+        self.name = name
+        self._path = self.folder / f"{name}.lock"
+        for other in folders():
+            if other != self.folder and is_locked(other / f"{name}.lock"):
+                raise AlreadyRunning(f"node {name} runs already")
+        self._file = self._path.open("a")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise AlreadyRunning(
+                f"node {name} runs already: stop it with `wgvx down {name}`"
+            ) from None
+
+    @property
+    def socket(self) -> Path:
+        """Where the node's control socket belongs."""
+        return self.folder / f"{self.name}.sock"
+
+    def release(self) -> None:
+        """The node has ended, and everything it created is gone."""
+        self._file.close()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a node holds this lock."""
+    if not _is_ours(path.parent):
+        return False
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def wait_released(path: Path) -> None:
+    """Return when the node that holds this lock has ended."""
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+
+
+def running() -> Iterator[tuple[str, Path]]:
+    """(name, lock) of all nodes that run as this user."""
+    for folder in folders():
+        if _is_ours(folder):
+            for lock in sorted(folder.glob("*.lock")):
+                if is_locked(lock):
+                    yield lock.stem, lock
+
+
+def find_running(name: str) -> Path | None:
+    """The lock of a running node."""
+    for folder in folders():
+        lock = folder / f"{name}.lock"
+        if is_locked(lock):
+            return lock
+    return None

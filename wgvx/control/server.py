@@ -1,0 +1,167 @@
+"""A node's own control socket: one JSON object a line, one answer to each.
+
+Requests are ``{"command": NAME, ...}``; answers ``{"result": ...}``, or ``{"error": TEXT,
+"status": EXIT_STATUS}``. The socket's mode keeps everybody else out, so a caller is the node's
+owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+
+from wgvx.config import ConfigError, parse_mac
+from wgvx.control import status
+from wgvx.control.paths import NodeLock
+from wgvx.control.unix import listen
+from wgvx.node import Node
+from wgvx.ports.errors import PortError
+from wgvx.vxlan.fdb import FLOOD
+
+LONGEST_REQUEST = 65536
+MODE = 0o600
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not an error of the program
+    """A request that cannot be done, with the exit status it deserves."""
+
+    def __init__(self, message: str, exit_status: int = 2) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+class ControlServer:
+    """Serves a node's control socket until closed."""
+
+    def __init__(self, node: Node, lock: NodeLock) -> None:
+        self._node = node
+        self._path = lock.socket
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._commands: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "show": lambda _: status.show(node),
+            "fdb": lambda request: status.fdb(node, self._vni(request, required=False)),
+            "fdb_add": self._fdb_add,
+            "fdb_delete": self._fdb_delete,
+            "fdb_flush": self._fdb_flush,
+            "namespace": self._namespace,
+            "down": lambda _: node.stop(),
+        }
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        self._server = await asyncio.start_unix_server(
+            self._serve, sock=listen(self._path, MODE), limit=LONGEST_REQUEST
+        )
+
+    async def close(self) -> None:
+        """Answer no more; the socket is gone."""
+        if self._server is not None:
+            self._path.unlink(missing_ok=True)
+            self._server.close()
+            for client in self._clients:
+                client.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
+        try:
+            # A line over the limit, or a caller that went away, ends the connection.
+            with contextlib.suppress(ValueError, ConnectionError):
+                while line := await reader.readline():
+                    writer.write(json.dumps(self._answer(line)).encode() + b"\n")
+                    await writer.drain()
+        finally:
+            self._clients.discard(writer)
+            writer.close()
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict) or request.get("command") not in self._commands:
+                raise Refused("unknown command: is the node of another version?", 1)
+            return {"result": self._commands[request["command"]](request)}
+        except Refused as refused:
+            return {"error": str(refused), "status": refused.exit_status}
+        except (ValueError, KeyError, TypeError) as error:
+            return {"error": f"bad request: {error}", "status": 2}
+
+    # --- the forwarding table ----------------------------------------------------------------
+
+    def _vni(self, request: dict[str, Any], *, required: bool) -> int | None:
+        networks = self._node.engine.networks
+        vni = request.get("vni")
+        if vni is None:
+            if not required:
+                return None
+            if len(networks) == 1:
+                return next(iter(networks))
+            known = ", ".join(map(str, networks)) or "none"
+            raise Refused(f"say which network with --vni N (this node has {known})")
+        if vni not in networks:
+            known = ", ".join(map(str, networks)) or "none"
+            raise Refused(f"this node has no network with VNI {vni} (it has {known})")
+        return int(vni)
+
+    def _one_vni(self, request: dict[str, Any]) -> int:
+        vni = self._vni(request, required=True)
+        assert vni is not None
+        return vni
+
+    def _fdb_add(self, request: dict[str, Any]) -> None:
+        mac, vtep = _mac(request["mac"]), _vtep(request["vtep"])
+        try:
+            self._node.dataplane.fdb_add(self._one_vni(request), mac, vtep)
+        except ValueError as error:
+            raise Refused(str(error)) from None
+
+    def _fdb_delete(self, request: dict[str, Any]) -> None:
+        mac = _mac(request["mac"])
+        vtep = _vtep(request["vtep"]) if request.get("vtep") else None
+        if not self._node.dataplane.fdb_delete(self._one_vni(request), mac, vtep):
+            what = "flood list entry" if mac == FLOOD else f"entry {request['mac']}"
+            at = f" at {request['vtep']}" if vtep else ""
+            raise Refused(f"there is no {what}{at}", 1)
+
+    def _fdb_flush(self, request: dict[str, Any]) -> int:
+        vtep = _vtep(request["vtep"]) if request.get("vtep") else None
+        static = bool(request.get("static"))
+        vni = self._vni(request, required=False)
+        vnis = list(self._node.engine.networks) if vni is None else [vni]
+        return sum(self._node.dataplane.fdb_flush(n, vtep, static=static) for n in vnis)
+
+    # --- namespaces --------------------------------------------------------------------------
+
+    def _namespace(self, request: dict[str, Any]) -> dict[str, str]:
+        """Paths under which the node's owner can open the namespaces."""
+        try:
+            fds = self._node.namespace(request.get("netns"))
+        except PortError as error:
+            raise Refused(str(error)) from None
+        if fds is None:
+            raise Refused(
+                f"node {self._node.config.name} has no namespace of its own: "
+                "it was not started with --rootless or a command"
+            )
+        user, net = (f"/proc/{os.getpid()}/fd/{fd}" for fd in fds)
+        return {"user": user, "net": net}
+
+
+def _mac(text: str) -> bytes:
+    try:
+        return parse_mac(text)
+    except (ValueError, ConfigError):
+        raise Refused(
+            f"{text!r} is not a MAC address: want six bytes as 02:00:00:00:00:01"
+        ) from None
+
+
+def _vtep(text: str) -> bytes:
+    try:
+        return ip_address(text).packed
+    except ValueError:
+        raise Refused(f"{text!r} is not a VTEP: want a tunnel address as 10.254.0.2") from None

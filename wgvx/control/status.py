@@ -1,0 +1,87 @@
+"""What ``wgvx show --json`` and ``wgvx fdb --json`` print of a running node."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from wgvx.config import format_mac
+from wgvx.engine import PeerInfo
+from wgvx.keys import encode
+from wgvx.node import Node, clock
+from wgvx.underlay import format_endpoint
+from wgvx.vxlan.fdb import Local, Row
+from wgvx.wireguard.constants import SECOND
+
+OFFLOADS = ("tso", "uso", "gso", "gro")
+
+
+def show(node: Node) -> dict[str, Any]:
+    """The node as one JSON object."""
+    engine, dataplane = node.engine, node.dataplane
+    public_key = engine.device.public_key
+    return {
+        "name": node.config.name,
+        "public_key": encode(public_key) if public_key else None,
+        "listen_port": node.listen_port,
+        "dataplane": dataplane.name,
+        "aead": dataplane.aead,
+        "offloads": {name: name in dataplane.offloads for name in OFFLOADS},
+        "tunnel_mtu": node.tunnel_mtu,
+        "peers": [_peer(node, info) for info in engine.peers.values()],
+        "networks": [_network(node, vni) for vni in engine.networks],
+        "drops": {reason.value: count for reason, count in dataplane.drops().items()},
+    }
+
+
+def _peer(node: Node, info: PeerInfo) -> dict[str, Any]:
+    dataplane = node.dataplane
+    endpoint = dataplane.endpoint(info.id)
+    counters = dataplane.peer_counters(info.id)
+    return {
+        "public_key": encode(info.public_key),
+        "name": info.name,
+        "endpoint": format_endpoint(endpoint) if endpoint else None,
+        "allowed_ips": [str(ip_network(prefix)) for prefix in dataplane.allowed_ips(info.id)],
+        "latest_handshake": node.engine.device.latest_handshake(info.id) // SECOND,
+        "rx_bytes": counters.rx_bytes,
+        "tx_bytes": counters.tx_bytes,
+        "persistent_keepalive": node.engine.device.persistent_keepalive(info.id),
+    }
+
+
+def _network(node: Node, vni: int) -> dict[str, Any]:
+    counters = node.dataplane.network_counters(vni)
+    own = [entry for entry in node.attachments if entry[0].vni == vni]
+    return {
+        "vni": vni,
+        "attach": [{"type": attach.type, "name": attach.name} for _, attach, _, _ in own],
+        "mtu": own[0][3] if own else None,
+        "fdb_entries": counters.fdb_entries,
+        "rx_frames": counters.rx_frames,
+        "tx_frames": counters.tx_frames,
+    }
+
+
+def fdb(node: Node, vni: int | None) -> list[dict[str, Any]]:
+    """The forwarding tables of one network, or of all."""
+    names = {port: attach.name for _, attach, port, _ in node.attachments}
+    now = clock()
+    return [
+        _row(number, row, names)
+        for number in node.engine.networks
+        if vni in (None, number)
+        for row in node.dataplane.fdb_rows(number, now)
+    ]
+
+
+def _row(vni: int, row: Row, names: dict[int, str]) -> dict[str, Any]:
+    local = isinstance(row.where, Local)
+    return {
+        "vni": vni,
+        "mac": format_mac(row.mac),
+        "vtep": None if isinstance(row.where, Local) else str(ip_address(row.where.vtep)),
+        "port": names.get(row.where.port) if isinstance(row.where, Local) else None,
+        "state": "local" if local else row.state.value,
+        "age": row.age_seconds,
+    }

@@ -1,0 +1,86 @@
+"""Serves the UAPI socket where wg(8) looks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+
+from wgvx.control import uapi
+from wgvx.control.unix import in_use, listen
+from wgvx.node import Node
+
+log = logging.getLogger(__name__)
+
+FOLDER = Path("/var/run/wireguard")
+FOLDER_MODE = 0o755
+MODE = 0o700
+
+LONGEST_LINE = 4096
+LONGEST_REQUEST = 64 << 20
+"""Bytes of one request: a million allowed IPs fit."""
+
+
+class UapiServer:
+    """Answers wg(8) until closed. Where the folder cannot be written there is none, said once."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._path = FOLDER / f"{node.config.name}.sock"
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> None:
+        """Begin to answer, if the socket can be had."""
+        try:
+            FOLDER.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            if in_use(self._path):
+                log.warning("%s is another program's: wg(8) will not see this node", self._path)
+                return
+            listening = listen(self._path, MODE)
+        except OSError as error:
+            log.info("no UAPI socket, so no wg(8): %s: %s", self._path, error.strerror)
+            return
+        self._server = await asyncio.start_unix_server(
+            self._serve, sock=listening, limit=LONGEST_LINE
+        )
+
+    async def close(self) -> None:
+        """Answer no more; the socket is gone."""
+        if self._server is not None:
+            self._path.unlink(missing_ok=True)
+            self._server.close()
+            for client in self._clients:
+                client.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
+        try:
+            with contextlib.suppress(ValueError, ConnectionError):
+                while (lines := await _operation(reader)) is not None:
+                    reply = uapi.answer(self._node, lines)
+                    if reply is None:
+                        break
+                    writer.write(reply.encode())
+                    await writer.drain()
+        finally:
+            self._clients.discard(writer)
+            writer.close()
+
+
+async def _operation(reader: asyncio.StreamReader) -> list[str] | None:
+    """Lines up to an empty one; None at the end of the stream (wg(8) probes with an empty
+    connection). ValueError for a request that is too long or no text.
+    """
+    lines: list[str] = []
+    length = 0
+    while raw := await reader.readline():
+        line = raw.decode().rstrip("\n")
+        if not line:
+            return lines
+        lines.append(line)
+        length += len(raw)
+        if length > LONGEST_REQUEST:
+            raise ValueError("request too long")
+    return None

@@ -1,0 +1,33 @@
+"""Unix stream sockets that a node listens on."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+
+def in_use(path: Path) -> bool:
+    """Whether somebody answers at a socket's path."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def listen(path: Path, mode: int) -> socket.socket:
+    """A listening socket with these permissions from its first moment; replaces a stale one."""
+    path.unlink(missing_ok=True)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    previous = os.umask(0o777 & ~mode)
+    try:
+        server.bind(str(path))
+        server.listen(16)
+    except BaseException:
+        server.close()
+        raise
+    finally:
+        os.umask(previous)
+    return server

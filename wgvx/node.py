@@ -1,0 +1,311 @@
+"""A running node: the event loop around an :class:`~wgvx.engine.Engine`.
+
+Owns sockets, ports, timers and names, and calls the data plane when one of them is ready. No packet
+is looked at here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from wgvx.config import AttachConfig, Config, NetworkConfig, mtu_warnings
+from wgvx.dataplane.interface import Burst, DataPlane
+from wgvx.engine import Engine, PeerInfo
+from wgvx.keys import public_key
+from wgvx.mtu import overlay_mtu, tunnel_mtu
+from wgvx.ports.errors import PortGone
+from wgvx.ports.maker import Port, PortMaker
+from wgvx.ports.request import TapRequest
+from wgvx.resolver import resolve
+from wgvx.route import route_mtu
+from wgvx.state import StampFile, state_directory
+from wgvx.underlay import UdpSocket, format_endpoint, open_sockets
+from wgvx.vxlan.neighbour import gratuitous_arp, unsolicited_advertisement
+
+log = logging.getLogger(__name__)
+
+BURST = 64
+"""Packets taken from one descriptor before the loop looks at the others."""
+
+HANDSHAKE_SLICE = 2_000_000
+"""Nanoseconds a loop turn may spend on handshake messages."""
+
+NAME_PATIENCE = 2.0
+"""Seconds that start-up waits for endpoint names: their routes have a say in the MTU."""
+
+NAME_RETRY = (1.0, 60.0)
+"""First and longest wait in seconds before a name that has no address is looked up again."""
+
+
+def clock() -> int:
+    """Monotonic nanoseconds that go on while the machine sleeps, as sessions age."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class Node:
+    """One node from its configuration to its end.
+
+    ``provision`` makes what makes the ports. ``start`` may raise PortError or UnderlayError;
+    ``close`` undoes whatever was done, also after a start that failed half-way.
+    """
+
+    def __init__(
+        self, config: Config, dataplane: DataPlane, provision: Callable[[], PortMaker]
+    ) -> None:
+        self.config = config
+        self.dataplane = dataplane
+        self.attachments: list[tuple[NetworkConfig, AttachConfig, int, int]] = []
+        """(network, attachment, port, overlay MTU)"""
+        self.tunnel_mtu = 0
+        self.fwmark = config.node.fwmark
+        self._provision = provision
+        self._sockets: list[UdpSocket] = []
+        self._ports: dict[int, Port] = {}
+        self._port_maker: PortMaker | None = None
+        self._lookups: dict[int, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_deadline = 0
+        self._serving = False
+        self._ended: asyncio.Future[int] | None = None
+        self._stamps = StampFile(
+            state_directory(config.node.state_dir), public_key(config.node.private_key)
+        )
+        self.engine = Engine(
+            dataplane,
+            config.node,
+            timestamps=self._stamps.source,
+            random=os.urandom,
+            wall_clock=time.time_ns,
+        )
+
+    # --- life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Bind, make the ports, begin to serve. Waits for no peer."""
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+        self._open_sockets(self.config.node.listen_port)
+        self.engine.configure(self.config, clock())
+        for peer in self.config.peers:
+            self.engine.peers[peer.public_key].endpoint_name = peer.endpoint
+        await self._look_up_all()
+        self._choose_mtu()
+        self._make_ports()
+        self._announce()
+        self._settle(clock())
+
+    async def close(self) -> None:
+        """Stop serving; remove what was created, give back what was adopted."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._lookups.values():
+            task.cancel()
+        self._close_sockets(self._sockets)
+        self._stop_reading_ports()
+        self._ports.clear()
+        if self._port_maker is not None:
+            self._port_maker.close()
+        self._stamps.close()
+
+    def stop(self, status: int = 0) -> None:
+        """Let :meth:`ended` return."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(status)
+
+    async def ended(self) -> int:
+        """The exit status, once the node is told to stop or cannot go on."""
+        assert self._ended is not None
+        return await self._ended
+
+    def _fail(self, error: Exception) -> None:
+        log.error("%s", error)
+        self.stop(1)
+
+    # --- the underlay ------------------------------------------------------------------------
+
+    @property
+    def listen_port(self) -> int:
+        """The UDP port bound."""
+        return self._sockets[0].port
+
+    def set_listen_port(self, port: int) -> None:
+        """Move to another UDP port. Raises UnderlayError, and stays where it was."""
+        if port == self.listen_port:
+            return
+        old = self._sockets
+        self._open_sockets(port)
+        self._close_sockets(old)
+
+    def set_fwmark(self, fwmark: int) -> None:
+        """Mark what is sent from now on. Raises UnderlayError without the privilege."""
+        for socket in self._sockets:
+            socket.set_fwmark(fwmark)
+        self.fwmark = fwmark
+
+    def _open_sockets(self, port: int) -> None:
+        self._sockets = open_sockets(port, self.fwmark)
+        for socket in self._sockets:
+            self.dataplane.connect_socket(socket.address_length, socket)
+            self._loop.add_reader(socket.fileno(), self._on_socket, socket)
+
+    def _close_sockets(self, sockets: list[UdpSocket]) -> None:
+        for socket in sockets:
+            self._loop.remove_reader(socket.fileno())
+            socket.close()
+
+    # --- ports -------------------------------------------------------------------------------
+
+    def _choose_mtu(self) -> None:
+        """From the file, or from the routes to the peers: the lowest counts."""
+        routes = []
+        for info in self.engine.peers.values():
+            endpoint = self.dataplane.endpoint(info.id)
+            if endpoint is not None:
+                host = format_endpoint(endpoint).rpartition(":")[0].strip("[]")
+                routes.append(route_mtu(host, endpoint.port))
+        self.tunnel_mtu = self.config.node.mtu or tunnel_mtu(m for m in routes if m is not None)
+        self.dataplane.set_mtu(self.tunnel_mtu)
+        for warning in (*self.config.warnings, *mtu_warnings(self.config, self.tunnel_mtu)):
+            log.warning("%s", warning)
+
+    def _make_ports(self) -> None:
+        self._port_maker = maker = self._provision()
+        for network in self.config.networks:
+            mtu = network.mtu or overlay_mtu(self.tunnel_mtu)
+            for attach in network.attach:
+                device = maker.tap(
+                    TapRequest(
+                        attach.name,
+                        attach.mac,
+                        mtu,
+                        network.addresses,
+                        network.bridge,
+                        network.netns,
+                    )
+                )
+                port = self.engine.add_port(network.vni, attach.mac)
+                self.attachments.append((network, attach, port, mtu))
+                self.dataplane.connect_port(port, device)
+                self._ports[port] = device
+                self._loop.add_reader(device.fileno(), self._on_port, port)
+        maker.ready()
+
+    def _announce(self) -> None:
+        """Let the far bridges and neighbour tables know at once where our addresses are now."""
+        for network, attach, port, _ in self.attachments:
+            frames = [
+                gratuitous_arp(attach.mac, address.ip.packed)
+                if address.version == 4
+                else unsolicited_advertisement(attach.mac, address.ip.packed)
+                for address in network.addresses
+            ]
+            now = clock()
+            burst = self.dataplane.transmit(port, frames, now)
+            self.dataplane.emit(burst)
+            self.engine.absorb(burst, now)
+
+    def namespace(self, netns: str | None) -> tuple[int, int] | None:
+        """Descriptors of the rootless user and network namespace; None where not rootless.
+
+        Raises PortError for a name that no network has.
+        """
+        return self._port_maker.namespace(netns) if self._port_maker else None
+
+    # --- what becomes ready ------------------------------------------------------------------
+
+    def _on_socket(self, socket: UdpSocket) -> None:
+        now = clock()
+        self._guard(lambda: self.dataplane.pump_socket(socket, now, BURST), now)
+
+    def _on_port(self, port: int) -> None:
+        now = clock()
+        self._guard(lambda: self.dataplane.pump_port(port, now, BURST), now)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = clock()
+        self.engine.expire(now)
+        for info in self.engine.waiting():
+            if info.endpoint_name is not None:
+                self._look_up(info)
+        self._settle(now)
+
+    def _serve_handshakes(self) -> None:
+        self._serving = False
+        now = clock()
+        until = now + HANDSHAKE_SLICE
+        self.engine.serve_handshakes(now, lambda: clock() >= until)
+        self._settle(now)
+
+    def _guard(self, pump: Callable[[], Burst], now: int) -> None:
+        try:
+            burst = pump()
+            self.engine.absorb(burst, now)
+            self._settle(now)
+        except PortGone as gone:
+            self._stop_reading_ports()
+            self._fail(gone)
+
+    def _stop_reading_ports(self) -> None:
+        for device in self._ports.values():
+            self._loop.remove_reader(device.fileno())
+
+    def settle(self) -> None:
+        """Put out what a change of configuration left to send, and look at the clock again."""
+        self._settle(clock())
+
+    def _settle(self, now: int) -> None:
+        while (burst := self.dataplane.flush()).events or burst.handshakes:
+            self.engine.absorb(burst, now)
+        if self.engine.has_handshakes() and not self._serving:
+            self._serving = True
+            self._loop.call_soon(self._serve_handshakes)
+        self._arm(now)
+
+    def _arm(self, now: int) -> None:
+        deadline = self.engine.next_deadline(now)
+        if self._timer is not None:
+            if deadline == self._timer_deadline:
+                return
+            self._timer.cancel()
+        self._timer_deadline = deadline
+        self._timer = self._loop.call_later(max(0, deadline - now) / 1e9, self._on_timer)
+
+    # --- endpoint names ----------------------------------------------------------------------
+
+    async def _look_up_all(self) -> None:
+        for info in self.engine.peers.values():
+            if info.endpoint_name is not None:
+                self._look_up(info)
+        if self._lookups:
+            await asyncio.wait(self._lookups.values(), timeout=NAME_PATIENCE)
+
+    def _look_up(self, info: PeerInfo) -> None:
+        if info.id not in self._lookups:
+            task = self._loop.create_task(self._keep_looking(info))
+            self._lookups[info.id] = task
+            task.add_done_callback(lambda _: self._lookups.pop(info.id, None))
+
+    async def _keep_looking(self, info: PeerInfo) -> None:
+        """Until an address is found, or while the peer has none; the next failing handshake asks
+        again."""
+        wait, longest = NAME_RETRY
+        while info.endpoint_name is not None:
+            families = frozenset(socket.address_length for socket in self._sockets)
+            endpoint = await resolve(info.endpoint_name, families)
+            if self.engine.peers.get(info.public_key) is not info:
+                return
+            if endpoint is not None:
+                now = clock()
+                self.engine.set_endpoint(info, endpoint, now)
+                self._settle(now)
+                return
+            if self.dataplane.endpoint(info.id) is not None:
+                return
+            log.warning("endpoint %s has no address yet; trying on", info.endpoint_name)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, longest)
