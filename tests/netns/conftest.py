@@ -13,31 +13,34 @@ from tests.netns import lab as lab_module
 from tests.netns.lab import Lab
 
 # Command -> Debian package.
-TOOLS = {
-    "ip": "iproute2",
+COMMON_TOOLS = {"ip": "iproute2", "ping": "iputils-ping", "setpriv": "util-linux"}
+ROOTLESS_TOOLS = COMMON_TOOLS | {"unshare": "util-linux"}
+NETNS_TOOLS = COMMON_TOOLS | {
     "bridge": "iproute2",
-    "ping": "iputils-ping",
-    "setpriv": "util-linux",
     "wg": "wireguard-tools",
     "wireguard-go": "wireguard-go",
 }
 
 
-@pytest.fixture(scope="session")
-def tools() -> None:
-    """Skip where a command is missing, naming the line that brings it."""
-    missing = sorted({package for tool, package in TOOLS.items() if shutil.which(tool) is None})
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what cannot run here, saying what would make it run.
+
+    Done in a hook, not in fixtures: pytest then folds all skips for one reason into one line.
+    """
+    in_namespaces = item.get_closest_marker("netns") is not None
+    if in_namespaces and os.geteuid() != 0:
+        pytest.skip("needs root: sudo ./dev test tests/netns")
+    tools = NETNS_TOOLS if in_namespaces else ROOTLESS_TOOLS
+    missing = sorted({package for tool, package in tools.items() if shutil.which(tool) is None})
     if missing:
-        pytest.skip(
-            f"missing: apt-get install -y --no-install-recommends {' '.join(missing)}",
-        )
+        # wireguard-go recommends a whole kernel.
+        packages = " ".join(missing)
+        pytest.skip(f"missing: apt-get install -y --no-install-recommends {packages}")
 
 
 @pytest.fixture
-def lab(tools: None, tmp_path: Path) -> Iterator[Lab]:  # noqa: ARG001 - asked for to skip
-    """Namespaces and processes for one test; ``@pytest.mark.netns`` needs root for them."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: sudo ./dev test tests/netns")
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """Namespaces and processes for one test, which must be marked ``netns``."""
     lab_module.sweep()
     made = Lab(tmp_path)
     try:
