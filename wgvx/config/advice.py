@@ -163,7 +163,7 @@ def _remote_warnings(config: Config, network: NetworkConfig, covered: PrefixInde
             yield f"{where}: remotes has {remote}, this node's own address"
         elif covered.longest(remote) is None:
             yield f"{where}: remotes has {remote}, which no peer's allowed_ips covers"
-        if network.accept is not None and not any(remote in prefix for prefix in network.accept):
+        if network.accept and not any(remote in prefix for prefix in network.accept):
             yield f"{where}: remotes has {remote}, which accept leaves out: it is not heard"
     for entry in network.fdb:
         if entry.vtep in own:

@@ -137,7 +137,7 @@ def _secret(table: Table, key: str) -> bytes | None:
 def _warn_if_others_read(document: Document, path: Path, mode: int) -> None:
     # A pipe, as in <(command), belongs to who made it.
     if stat.S_ISREG(mode) and mode & stat.S_IROTH:
-        warning = f'"{path}" holds a private or preshared key and others can read it: chmod go= it'
+        warning = f'others can read "{path}", which holds a secret key: chmod go= "{path}"'
         if warning not in document.warnings:
             document.warnings.append(warning)
 

@@ -81,7 +81,9 @@ class Document:
 
     def line(self, table: str, index: int, key: str | None) -> int | None:
         """The line of `key` in the `index`th `table` (from 1), else of its head; None if unsure."""
-        return self._lines.get((table, index, key)) or self._lines.get((table, index, None))
+        # At the top level a key is a table's head: its first one.
+        head = (key, 1, None) if table == "" and key is not None else (table, index, None)
+        return self._lines.get((table, index, key)) or self._lines.get(head)
 
     @cached_property
     def _lines(self) -> dict[tuple[str, int, str | None], int]:

@@ -1,0 +1,186 @@
+"""What comes out of a file: the contract's defaults, and every key."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.config.files import (
+    NETWORK,
+    NODE,
+    OWN_PUBLIC,
+    PEER,
+    PRIVATE,
+    PSK,
+    B,
+    read,
+)
+from wgvx import config, keys
+from wgvx.config import (
+    AttachConfig,
+    EndpointName,
+    FdbEntry,
+    default_remotes,
+    derive_mac,
+)
+
+
+def test_defaults_are_the_contracts(tmp_path: Path) -> None:
+    loaded = read(tmp_path, NODE + PEER + NETWORK)
+    assert (loaded.name, loaded.path) == ("a", tmp_path / "a.toml")
+    node, (peer,), (network,) = loaded.node, loaded.peers, loaded.networks
+    assert (node.listen_port, node.fwmark, node.forward) == (51820, 0, False)
+    assert node.mtu is None
+    assert node.state_dir is None
+    assert peer.preshared_key is None
+    assert peer.endpoint is None
+    assert peer.persistent_keepalive == 0
+    assert (network.udp_port, network.learning, network.ageing) == (4789, True, 300)
+    assert network.max_entries == 65536
+    assert network.remotes is None
+    assert network.accept is None
+    assert (network.mtu, network.bridge, network.netns) == (None, None, None)
+    assert (network.addresses, network.fdb) == ((), ())
+    mac = derive_mac(keys.decode(OWN_PUBLIC), 4200, "a")
+    assert network.attach == (AttachConfig("tap", "a", mac),)
+    assert loaded.warnings == ()
+
+
+def test_the_contracts_example_as_a_whole(tmp_path: Path) -> None:
+    for name, key in (("a.key", PRIVATE + "\n"), ("ab.psk", PSK)):
+        (tmp_path / name).write_text(key)
+        (tmp_path / name).chmod(0o600)
+    loaded = read(
+        tmp_path,
+        f"""
+[node]
+private_key_file = "a.key"
+listen_port = 51821
+address = ["10.254.0.1/24", "fd00::1/64"]
+mtu = 1420
+fwmark = 0x10
+forward = true
+state_dir = "state"
+
+[[peer]]
+name = "b"
+public_key = "{B}"
+preshared_key_file = "ab.psk"
+endpoint = "[2001:db8::2]:51820"
+allowed_ips = ["10.254.0.2/32", "10.9.9.9/8", "10.254.0.2"]
+persistent_keepalive = 25
+
+[[network]]
+vni = 4200
+tap = "blue0"
+address = ["10.0.0.1/24"]
+mac = "02:00:00:00:00:01"
+mtu = 1350
+netns = "blue"
+udp_port = 8472
+remotes = ["10.254.0.2"]
+accept = ["10.254.0.2"]
+fdb = [
+  {{ mac = "02:00:00:00:00:02", vtep = "10.254.0.2" }},
+  {{ mac = "33:33:00:00:00:01", vtep = "10.254.0.2" }},
+  {{ mac = "33:33:00:00:00:01", vtep = "10.254.0.3" }},
+]
+learning = false
+ageing = 60
+max_entries = 10
+""",
+    )
+    node, (peer,), (network,) = loaded.node, loaded.peers, loaded.networks
+    assert node.private_key == bytes(range(32))
+    assert node.addresses == (ip_interface("10.254.0.1/24"), ip_interface("fd00::1/64"))
+    assert (node.listen_port, node.mtu, node.fwmark, node.forward) == (51821, 1420, 16, True)
+    assert node.state_dir == tmp_path / "state"
+    assert peer.preshared_key == b"p" * 32
+    assert peer.endpoint == EndpointName("2001:db8::2", 51820)
+    # Host bits are masked as wg(8) does, a bare address is a host, and once is enough.
+    assert peer.allowed_ips == (ip_network("10.254.0.2/32"), ip_network("10.0.0.0/8"))
+    assert peer.persistent_keepalive == 25
+    assert network.attach == (AttachConfig("tap", "blue0", bytes.fromhex("020000000001")),)
+    assert network.remotes == (ip_address("10.254.0.2"),)
+    assert network.accept == (ip_network("10.254.0.2/32"),)
+    group = bytes.fromhex("333300000001")
+    assert network.fdb == (
+        FdbEntry(bytes.fromhex("020000000002"), ip_address("10.254.0.2")),
+        FdbEntry(group, ip_address("10.254.0.2")),
+        FdbEntry(group, ip_address("10.254.0.3")),
+    )
+    assert (network.netns, network.udp_port, network.mtu) == ("blue", 8472, 1350)
+    assert (network.learning, network.ageing, network.max_entries) == (False, 60, 10)
+    assert loaded.warnings == ()
+
+
+def test_a_node_alone_is_valid_and_its_repr_keeps_its_key(tmp_path: Path) -> None:
+    loaded = read(tmp_path, NODE + PEER + f'preshared_key = "{PSK}"\n')
+    assert loaded.networks == ()
+    for secret in (bytes(range(32)), b"p" * 32):
+        assert repr(secret)[2:-1] not in repr(loaded)
+
+
+def test_several_attachments_with_macs_of_their_own(tmp_path: Path) -> None:
+    loaded = read(
+        tmp_path,
+        NODE
+        + NETWORK
+        + 'attach = [{ type = "tap", name = "t0", mac = "02:00:00:00:00:09" },'
+        + ' { type = "tap", name = "t1" }]\n',
+    )
+    first, second = loaded.networks[0].attach
+    assert (first.name, first.mac) == ("t0", bytes.fromhex("020000000009"))
+    assert (second.name, second.mac) == ("t1", derive_mac(keys.decode(OWN_PUBLIC), 4200, "t1"))
+
+
+def test_one_tap_name_in_two_namespaces(tmp_path: Path) -> None:
+    text = NODE + NETWORK + 'netns = "x"\n' + "[[network]]\nvni = 4201\n"
+    assert [n.attach[0].name for n in read(tmp_path, text).networks] == ["a", "a"]
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(0, 2**24 - 1), st.text(max_size=15))
+def test_derived_macs_are_stable_local_and_unicast(key: bytes, vni: int, name: str) -> None:
+    mac = derive_mac(key, vni, name)
+    assert len(mac) == 6
+    assert mac[0] & 3 == 2
+    assert mac == derive_mac(key, vni, name)
+    assert mac != derive_mac(key, vni ^ 1, name)
+    assert mac != derive_mac(key, vni, name + "x")
+
+
+def test_derived_mac_does_not_change_between_versions() -> None:
+    # A changed MAC would be a new station to every host that knew the old one.
+    assert derive_mac(bytes(32), 4200, "blue0") == bytes.fromhex("4ec8137c0ba9")
+
+
+def test_default_remotes_are_one_host_per_peer_of_a_family_we_have(tmp_path: Path) -> None:
+    node = read(tmp_path, NODE).node
+    peers = [
+        [ip_network("10.254.0.0/24"), ip_network("10.254.0.2/32"), ip_network("10.254.0.3/32")],
+        [ip_network("fd00::2/128"), ip_network("10.254.0.4/32")],
+        [ip_network("fd00::5/128")],
+        [ip_network("10.1.0.0/16")],
+        [],
+    ]
+    assert default_remotes(node, peers) == [ip_address("10.254.0.2"), ip_address("10.254.0.4")]
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("192.0.2.2:51820", "192.0.2.2", 51820),
+        ("[2001:db8::2]:1", "2001:db8::2", 1),
+        ("[fe80::2%eth0]:65535", "fe80::2%eth0", 65535),
+        ("vpn.example.org:51820", "vpn.example.org", 51820),
+        ("host_1:51820", "host_1", 51820),
+    ],
+)
+def test_endpoints(text: str, host: str, port: int) -> None:
+    endpoint = config.parse_endpoint(text)
+    assert endpoint == EndpointName(host, port)
+    assert str(endpoint) == text
