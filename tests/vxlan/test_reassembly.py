@@ -262,11 +262,25 @@ def test_bytes_of_a_source() -> None:
     assert (len(reassembler), reassembler.charge, reassembler.expire(0)) == (0, 0, 2)
 
 
+def test_bytes_of_all() -> None:
+    reassembler = Reassembler(limit_bytes=2 * (1000 + FRAGMENT_OVERHEAD), source_limit_bytes=5000)
+    others = [address("10.254.0.8"), address("10.254.0.9")]
+    for source in others:
+        reassembler.add(piece(0, bytes(1000), source=source), 0)
+    refused(reassembler, piece(0, bytes(8)))
+    # Room is made by a source at its own cost only.
+    reassembler.add(piece(0, bytes(1000), source=others[0], identification=2), 0)
+    assert (len(reassembler), reassembler.expire(0)) == (2, 1)
+    refused(reassembler, piece(1000, b"!", more=False, source=others[1]))
+    assert (len(reassembler), reassembler.expire(0)) == (1, 1)
+    assert reassembler.add(piece(1000, b"!", more=False, source=others[0], identification=2), 0)
+
+
 @settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 3), st.integers(0, 9), st.integers(0, 60), st.integers(1, 120)
+            st.integers(0, 6), st.integers(0, 9), st.integers(0, 60), st.integers(1, 120)
         ).map(lambda t: (address(f"10.0.0.{t[0]}"), t[1], t[2] * 8, t[3])),
         max_size=120,
     )

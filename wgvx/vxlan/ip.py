@@ -284,8 +284,9 @@ def build(
 
 
 def ecn_of(packet: bytes) -> int:
-    """The ECN codepoint of a tunnel packet."""
-    return ecn_at(packet, 0) if ip_version(packet) else 0
+    """The ECN codepoint of a tunnel packet; ``Drop(INNER_MALFORMED)`` if it is none."""
+    ip_version(packet)
+    return ecn_at(packet, 0)
 
 
 def mark_ce(packet: bytes) -> bytes:

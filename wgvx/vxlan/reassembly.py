@@ -56,14 +56,15 @@ class _Datagram:
         return self.payloads.get(offset) == payload and more != last
 
     def conflicts(self, offset: int, end: int, more: bool) -> bool:
-        """Whether a fragment overlaps another, or lies beyond the end, or moves the end."""
-        if self.total is not None and (end > self.total or not more):
+        """Whether a fragment overlaps another, or contradicts where the datagram ends."""
+        if self.total is not None and end > self.total:
             return True
         index = bisect_left(self.offsets, offset)
         if index and self.end_of(index - 1) > offset:
             return True
         if index == len(self.offsets):
             return False
+        # Nothing may be held behind a last fragment, and another last one would be.
         return not more or self.offsets[index] < end
 
     def insert(self, packet: IpPacket, offset: int, more: bool) -> None:
