@@ -169,7 +169,8 @@ class Node:
                 routes.append(route_mtu(host, endpoint.port))
         self.tunnel_mtu = self.config.node.mtu or tunnel_mtu(m for m in routes if m is not None)
         self.dataplane.set_mtu(self.tunnel_mtu)
-        for warning in (*self.config.warnings, *mtu_warnings(self.config, self.tunnel_mtu)):
+        warnings = (*self.config.warnings, *mtu_warnings(self.config, self.tunnel_mtu))
+        for warning in dict.fromkeys(warnings):  # A fixed MTU's warnings are among the file's.
             log.warning("%s", warning)
 
     def _make_ports(self) -> None:

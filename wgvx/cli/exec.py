@@ -10,7 +10,7 @@ from types import FrameType
 
 from wgvx.cli.output import UserError, usage
 from wgvx.config import node_name
-from wgvx.control.client import ControlError, ask, find
+from wgvx.control.client import ControlError, find, open_namespaces
 from wgvx.ports.namespace import enter, exit_status
 
 FAILED = 125
@@ -49,19 +49,15 @@ def run(args: argparse.Namespace) -> int:
     """Enter and run."""
     if not args.passthrough:
         usage("say what to run: wgvx exec NAME -- COMMAND ...")
-    descriptors: list[int] = []
     try:
-        paths = ask(find(node_name(args.name)), "namespace", netns=args.netns)
-        for kind in ("user", "net"):
-            descriptors.append(os.open(paths[kind], os.O_RDONLY | os.O_CLOEXEC))
-        process = enter(descriptors[0], descriptors[1], args.passthrough)
+        namespaces = open_namespaces(find(node_name(args.name)), args.netns)
     except ControlError as error:
         status = error.exit_status if error.exit_status == 2 else FAILED
         raise UserError(str(error), status) from None
-    except OSError as error:
-        raise UserError(f"cannot enter the namespace: {error.strerror}", FAILED) from None
+    try:
+        process = enter(*namespaces, args.passthrough)
     finally:
-        for descriptor in descriptors:
+        for descriptor in namespaces:
             os.close(descriptor)
     return exit_status(_wait(process))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -49,3 +50,20 @@ def ask(lock: Path, command: str, **arguments: Any) -> Any:
     if "error" in answer:
         raise ControlError(answer["error"], answer["status"])
     return answer["result"]
+
+
+def open_namespaces(lock: Path, netns: str | None) -> tuple[int, int]:
+    """Descriptors of a rootless node's user and network namespace; the caller closes them.
+
+    Raises ControlError, with exit status 2 where the node has none such.
+    """
+    paths = ask(lock, "namespace", netns=netns)
+    try:
+        user = os.open(paths["user"], os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return user, os.open(paths["net"], os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            os.close(user)
+            raise
+    except OSError as error:
+        raise ControlError(f"cannot enter the namespace: {error.strerror}") from None
