@@ -148,7 +148,7 @@ class Engine:
 
         Only the difference is applied, so that what was edited by hand stays.
         """
-        prefixes = (self._networks_of(info.id) for info in self.peers.values())
+        prefixes = (self._host_prefixes(info.id) for info in self.peers.values())
         remotes = tuple(address.packed for address in default_remotes(self._node, prefixes))
         for vni, network in self.networks.items():
             if network.remotes is not None:
@@ -160,8 +160,11 @@ class Engine:
                     self.dataplane.fdb_add(vni, FLOOD, new)
         self._flooded = remotes
 
-    def _networks_of(self, peer: int) -> list[IPv4Network | IPv6Network]:
-        return [ip_network(prefix) for prefix in self.dataplane.allowed_ips(peer)]
+    def _host_prefixes(self, peer: int) -> Iterator[IPv4Network | IPv6Network]:
+        """The only ones that can be a VTEP's; a peer may have 100,000 others."""
+        for address, length in self.dataplane.allowed_ips(peer):
+            if length == len(address) * 8:
+                yield ip_network((address, length))
 
     # --- what a burst leaves to do -----------------------------------------------------------
 

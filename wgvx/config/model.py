@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
@@ -128,7 +128,7 @@ def derive_mac(public_key: bytes, vni: int, attachment: str) -> bytes:
     return bytes([digest[0] & 0xFC | 0x02]) + digest[1:]
 
 
-def default_remotes(node: NodeConfig, peers: Iterable[Sequence[Prefix]]) -> list[Address]:
+def default_remotes(node: NodeConfig, peers: Iterable[Iterable[Prefix]]) -> list[Address]:
     """The flood list of a network that names no remotes.
 
     `peers` are the allowed IPs of each peer, in order. For each peer the first /32 or /128 of a
