@@ -57,8 +57,10 @@ class Device:
 
     def set_private_key(self, private_key: bytes | None, now: int) -> None:
         """Change who we are. Running sessions receive on, but send no more: "a new handshake" is
-        due with the next packet, and may start at once.
+        due with the next packet, and may start at once. The key that we have changes nothing.
         """
+        if private_key == self.private_key:
+            return
         self._set_key(private_key)
         self._sessions.expire_sending_keys()
         for peer in self._peers.values():
