@@ -35,7 +35,7 @@ ETHERTYPE = 0x88B5
 """IEEE 802, "local experimental": no layer looks into such a frame."""
 
 
-# --- the parts of a configuration -----------------------------------------------------------------
+# --- the parts of a configuration ---------------------------------------------------------------
 
 
 def private_key(number: int) -> bytes:
@@ -141,7 +141,7 @@ def ethernet(destination: bytes, source: bytes, payload: bytes = b"") -> bytes:
     return (destination + source + ETHERTYPE.to_bytes(2, "big") + payload).ljust(60, b"\0")
 
 
-# --- nodes on a wire ------------------------------------------------------------------------------
+# --- nodes on a wire ----------------------------------------------------------------------------
 
 
 class Sent(NamedTuple):
@@ -206,6 +206,10 @@ def _loses_none(_: Sent) -> bool:
     return False
 
 
+def _loses_all(_: Sent) -> bool:
+    return True
+
+
 class Wire:
     """The underlay and the clock. ``loses(sent)`` true makes a datagram vanish."""
 
@@ -218,6 +222,14 @@ class Wire:
         self.sent: list[Sent] = []
         """Everything any node sent, lost or not."""
         self.loses: Callable[[Sent], bool] = _loses_none
+
+    def cut(self) -> None:
+        """From now on everything is lost."""
+        self.loses = _loses_all
+
+    def mend(self) -> None:
+        """From now on nothing is lost."""
+        self.loses = _loses_none
 
     def unix_now(self) -> int:
         """The wall clock, nanoseconds."""

@@ -197,7 +197,7 @@ def _forgotten(_: int) -> None:
     """A state file that forgets."""
 
 
-# --- the same through a whole engine ----------------------------------------------------------
+# --- the same through a whole engine ------------------------------------------------------------
 
 
 def engine(side: dict[str, bytes], other: dict[str, bytes], index: int) -> tuple[Engine, int]:
