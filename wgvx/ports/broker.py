@@ -96,12 +96,14 @@ class Broker:
             fds.append(os.dup(space.fd))
         return fds
 
-    def give_back(self) -> None:
+    def close(self) -> None:
         """Restore every adopted TAP, the last one first."""
         while self._adopted:
             space, device = self._adopted.pop()
             with self._inside(space.fd):
                 device.give_back()
+        for space in self._spaces.values():
+            space.ip.close()
 
     def _space(self, netns: str | None) -> Space:
         if netns not in self._spaces:
@@ -197,7 +199,7 @@ def serve(sock: socket.socket) -> None:
         pass  # the node went away while we answered
     finally:
         if broker:
-            broker.give_back()
+            broker.close()
 
 
 def main() -> int:

@@ -73,14 +73,17 @@ class Device:
     def __init__(self, ip: IPRoute, request: TapRequest, rootless: bool) -> None:
         """Make or adopt the device and configure it. On :class:`PortError` nothing is left."""
         self._ip = ip
+        self._rootless = rootless
         self.name = request.name
         self.found: Found | None = None
         link = self._get(ifname=request.name)
-        self.fd = self._open(link, rootless)
+        # Before we attach: with a first carrier the kernel adds a link-local address.
+        addresses = tuple(ip.get_addr(index=link["index"])) if link is not None else ()
+        self.fd = self._open(link)
         try:
             if link is not None:
                 self.index = int(link["index"])
-                self.found = self._look(link)
+                self.found = self._look(link, addresses)
                 # As its last reader left it the kernel may send packets that only a reader of the
                 # virtio-net header can finish.
                 tun.set_offload(self.fd, 0)
@@ -103,7 +106,7 @@ class Device:
             raise
         return link
 
-    def _open(self, link: Message | None, rootless: bool) -> int:
+    def _open(self, link: Message | None) -> int:
         flags = tun.IFF_TAP | tun.IFF_NO_PI
         if link is None:
             flags |= tun.IFF_TUN_EXCL
@@ -117,7 +120,7 @@ class Device:
             tun.attach(fd, self.name, flags)
         except OSError as error:
             os.close(fd)
-            raise PortError(self._why_not_attached(error, rootless)) from error
+            raise PortError(self._why_not_attached(error)) from error
         return fd
 
     def _adoptable(self, link: Message) -> int:
@@ -137,9 +140,9 @@ class Device:
             return tun.IFF_MULTI_QUEUE
         return 0
 
-    def _why_not_attached(self, error: OSError, rootless: bool) -> str:
+    def _why_not_attached(self, error: OSError) -> str:
         if error.errno in (errno.EPERM, errno.EACCES):
-            return mend.no_namespace(error) if rootless else mend.no_net_admin(self.name)
+            return mend.no_namespace(error) if self._rootless else mend.no_net_admin(self.name)
         if error.errno == errno.EBUSY:
             return self._busy()
         return f"TAP {self.name}: {error.strerror}"
@@ -198,7 +201,7 @@ class Device:
                 )
         if not link["flags"] & IFF_UP:
             yield Step(f"link set dev {name} up", partial(ip.link, "set", index=index, state="up"))
-        present = {(a["family"], _local(a), a["prefixlen"]) for a in self._addresses()}
+        present = {(a["family"], _local(a), a["prefixlen"]) for a in ip.get_addr(index=index)}
         for address in request.addresses:
             family = AF_INET if address.version == 4 else AF_INET6
             prefixlen = address.network.prefixlen
@@ -220,6 +223,11 @@ class Device:
 
     def _bridge(self, name: str) -> int:
         link = self._get(ifname=name)
+        if link is None and self._rootless:
+            raise PortError(
+                f"TAP {self.name}: a rootless namespace is new and has no bridge {name}: leave "
+                "`bridge` out, or run as root without --rootless"
+            )
         if link is None:
             raise PortError(
                 f"TAP {self.name}: no bridge {name} in its network namespace: "
@@ -243,8 +251,8 @@ class Device:
 
     # Giving back.
 
-    def _look(self, link: Message) -> Found:
-        """Remember an adopted device, attached but otherwise untouched."""
+    def _look(self, link: Message, addresses: tuple[Message, ...]) -> Found:
+        """Remember an adopted device: `link` and `addresses` were read before we attached."""
         info = link.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
         flags = tun.IFF_NO_PI
         if info:
@@ -256,7 +264,7 @@ class Device:
             mac=_mac(link),
             up=bool(link["flags"] & IFF_UP),
             master=link.get_attr("IFLA_MASTER") or 0,
-            addresses=tuple(self._addresses()),
+            addresses=addresses,
             attach_flags=flags,
             offload=_offload(self.name),
             header_size=tun.header_size(self.fd),
@@ -298,7 +306,7 @@ class Device:
         if bool(link["flags"] & IFF_UP) != found.up:
             yield partial(ip.link, "set", index=index, state="up" if found.up else "down")
         before = {_identity(a): a for a in found.addresses}
-        now = {_identity(a): a for a in self._addresses()}
+        now = {_identity(a): a for a in ip.get_addr(index=index)}
         for identity in now.keys() - before.keys():
             yield partial(ip.addr, "del", **_address(now[identity]))
         for identity, address in before.items():
@@ -325,9 +333,6 @@ class Device:
             finally:
                 os.close(fd)
             time.sleep(0.02)
-
-    def _addresses(self) -> Iterator[Message]:
-        return iter(self._ip.get_addr(index=self.index))
 
 
 def _mac(link: Message) -> bytes:

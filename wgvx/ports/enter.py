@@ -6,6 +6,7 @@ Usage: enter USER_FD NET_FD -- COMMAND [ARGUMENT ...]
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 
@@ -37,10 +38,12 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     try:
         os.execvp(command[0], command)
-    except FileNotFoundError:
-        print(f"wgvx: {command[0]}: command not found", file=sys.stderr)
-        return NOT_FOUND
     except OSError as error:
+        # A folder of PATH that may not be searched is no command that may not be run.
+        found = "/" in command[0] or shutil.which(command[0], os.F_OK)
+        if isinstance(error, FileNotFoundError) or not found:
+            print(f"wgvx: {command[0]}: command not found", file=sys.stderr)
+            return NOT_FOUND
         print(f"wgvx: {command[0]}: {error.strerror}", file=sys.stderr)
         return CANNOT_RUN
 

@@ -48,7 +48,7 @@ class MemoryPort:
         self._check()
         if len(self._to_far_side) >= self.capacity:
             return False
-        self._to_far_side.append(bytes(frame))
+        self._to_far_side.append(frame)
         return True
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class MemoryPort:
         self._check()
         if len(self._to_node) >= self.capacity:
             return False
-        self._to_node.append(bytes(frame))
+        self._to_node.append(frame)
         if len(self._to_node) == 1:
             os.eventfd_write(self._fd, 1)
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import json
 import os
 import socket
@@ -123,9 +124,7 @@ class Provisioner:
         """One request, its answer and the descriptors that came with it, close-on-exec."""
         try:
             self._sock.sendall(json.dumps({"op": op, **fields}).encode())
-            answer, fds, _, _ = socket.recv_fds(
-                self._sock, MAX_ANSWER, MAX_FDS, socket.MSG_CMSG_CLOEXEC
-            )
+            answer, fds = self._receive()
         except TimeoutError as error:
             raise PortError(f"setting up ports took longer than {ANSWER_SECONDS:.0f} s") from error
         except OSError as error:
@@ -136,3 +135,15 @@ class Provisioner:
         if "error" in reply:
             raise PortError(reply["error"])
         return reply, fds
+
+    def _receive(self) -> tuple[bytes, list[int]]:
+        """One message and its descriptors. Not socket.recv_fds, which ignores its flags: what
+        comes would be inherited by every program that the node starts."""
+        fds = array.array("i")
+        answer, ancillary, _, _ = self._sock.recvmsg(
+            MAX_ANSWER, socket.CMSG_SPACE(MAX_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
+        )
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds.frombytes(data)
+        return answer, list(fds)
