@@ -58,8 +58,10 @@ def eventually(probe: Callable[[], T], what: str, timeout: float = 10.0) -> T:
 class Process:
     """A process in the background, its two outputs kept in files."""
 
-    def __init__(self, command: list[str], logs: Path, env: Mapping[str, str], cwd: Path) -> None:
-        self.command = command
+    def __init__(
+        self, command: list[str], title: str, logs: Path, env: Mapping[str, str], cwd: Path
+    ) -> None:
+        self.title = title
         self.stdout_path = logs.with_suffix(".out")
         self.stderr_path = logs.with_suffix(".err")
         with self.stdout_path.open("wb") as out, self.stderr_path.open("wb") as err:
@@ -118,7 +120,7 @@ class Process:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def __str__(self) -> str:
-        return f"{' '.join(self.command)}\n{self.stdout}{self.stderr}"
+        return f"{self.title}\n{self.stdout}{self.stderr}"
 
 
 class Place:
@@ -159,6 +161,7 @@ class Place:
         process = Process(
             # PDEATHSIG: nothing survives even a test run that is killed.
             self.wrap("setpriv", "--pdeathsig", "KILL", *command),
+            " ".join(command),
             self.folder / f"{log}-{next(_names)}",
             self.env,
             self.folder,
@@ -246,6 +249,8 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.processes: list[Process] = []
+        self.at_end = contextlib.ExitStack()
+        """What else to undo, after the last process has ended."""
         self._namespaces: list[Namespace] = []
 
     def host(self, label: str) -> Namespace:
@@ -275,11 +280,13 @@ class Lab:
 
     def close(self) -> None:
         """End every process, newest first, then remove the namespaces."""
-        for process in reversed(self.processes):
+        while self.processes:
+            process = self.processes.pop()
             process.end()
             print(f"--- {process}")  # pytest shows it where the test failed
-        for namespace in reversed(self._namespaces):
-            namespace.delete()
+        while self._namespaces:
+            self._namespaces.pop().delete()
+        self.at_end.close()
 
 
 def sweep() -> None:

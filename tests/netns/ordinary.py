@@ -27,6 +27,7 @@ class OrdinaryUser(Place):
 
     def __init__(self, lab: Lab, host: Namespace | None = None) -> None:
         super().__init__(lab, Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp")))
+        lab.at_end.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.is_root = os.geteuid() == 0
         self.uid = UID if self.is_root else os.geteuid()
         self.host = host
@@ -49,9 +50,6 @@ class OrdinaryUser(Place):
         if self.is_root:
             os.chown(path, self.uid, self.uid)
         return path
-
-    def close(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _become(self) -> list[str]:
         """The command that gives up root and starts its arguments."""

@@ -89,19 +89,19 @@ def test_json_is_as_specified(lab: Lab) -> None:
     assert_ping(a.host, b.address[4])
 
     status = a.show()
-    assert set(status) == SHOW_KEYS
+    assert set(status) >= SHOW_KEYS  # more may be added, none taken away
     assert status["name"] == a.name
     assert status["public_key"] == a.id.public
     assert status["listen_port"] == a.id.port
     assert status["dataplane"] in ("reference", "native")
     assert all(type(used) is bool for used in status["offloads"].values())
     (peer,) = status["peers"]
-    assert set(peer) == PEER_KEYS
+    assert set(peer) >= PEER_KEYS
     assert peer["allowed_ips"] == [f"{tunnel_address(2, 4)}/32"]
     assert peer["rx_bytes"] > 0
     assert peer["tx_bytes"] > 0
     (network,) = status["networks"]
-    assert set(network) == NETWORK_KEYS
+    assert set(network) >= NETWORK_KEYS
     assert network["vni"] == VNI
     assert network["attach"] == [{"type": "tap", "name": a.tap}]
     # The route to the peer has 1500; less 80 for any outer family, less 70 for any overlay.
@@ -112,7 +112,7 @@ def test_json_is_as_specified(lab: Lab) -> None:
     assert all(type(count) is int for count in status["drops"].values())
 
     rows = a.fdb()
-    assert all(set(row) == FDB_KEYS for row in rows)
+    assert all(set(row) >= FDB_KEYS for row in rows)
     assert network["fdb_entries"] == len([row for row in rows if row["mac"] != FLOOD_MAC])
     own = a.lookup(mac_of(a.host, a.tap))
     assert own is not None
@@ -233,6 +233,8 @@ def test_fdb_commands(lab: Lab) -> None:
     row = a.lookup(mac)
     assert row is not None
     assert (row["state"], row["vtep"], row["age"]) == ("static", vtep, None)
+    a.wgvx("fdb", a.name, "del", mac)
+    assert a.lookup(mac) is None
     # A frame whose source MAC is a static entry of another VTEP is dropped, and the entry stays.
     elsewhere = tunnel_address(9, 4)
     b.wgvx("fdb", b.name, "add", mac, elsewhere)
@@ -243,8 +245,6 @@ def test_fdb_commands(lab: Lab) -> None:
     row = b.lookup(mac)
     assert row is not None
     assert row["vtep"] == elsewhere
-    a.wgvx("fdb", a.name, "del", mac)
-    assert a.lookup(mac) is None
 
     a.wgvx("fdb", a.name, "flush")
     assert a.lookup(mac_of(b.host, b.tap)) is None

@@ -40,8 +40,8 @@ ENDINGS = [
 @pytest.fixture
 def user(tmp_path: Path) -> Iterator[OrdinaryUser]:
     lab = Lab(tmp_path)
-    someone = OrdinaryUser(lab)
     try:
+        someone = OrdinaryUser(lab)
         # What every rootless network needs, asked of the kernel without wgvx.
         probe = someone.run(
             *("unshare", "--user", "--net", "--map-root-user"),
@@ -53,7 +53,6 @@ def user(tmp_path: Path) -> Iterator[OrdinaryUser]:
         yield someone
     finally:
         lab.close()
-        someone.close()
 
 
 def free_port() -> int:
@@ -241,21 +240,19 @@ def test_adopts_a_tap_that_the_user_may_open(lab: Lab) -> None:
     a_host, b_host = lab.host("a"), lab.host("b")
     lab.lan(a_host, b_host)
     user = OrdinaryUser(lab, a_host)
-    with contextlib.closing(user):
-        a = WgvxNode(user, "a", 1, address={4: a_host.address(4), 6: a_host.address(6)})
-        b = WgvxNode(b_host, "b", 2)
-        a.add_peer(b.id, underlay=4)
-        b.add_peer(a.id, underlay=4)
-        a_host.ip("tuntap", "add", "dev", a.tap, "mode", "tap", "user", str(user.uid))
-        a_host.ip("link", "set", a.tap, "mtu", "1350", "up")
-        a_host.ip("address", "add", f"{a.address[4]}/24", "dev", a.tap)
-        del a.networks[0]["address"]
-        a.keeps = {a.tap}
-        a.start()
-        b.start()
-        assert_ping(a_host, b.address[4])
-        a.stop()
-        lab.close()  # before the user's folder, in which the logs are
+    a = WgvxNode(user, "a", 1, address={4: a_host.address(4), 6: a_host.address(6)})
+    b = WgvxNode(b_host, "b", 2)
+    a.add_peer(b.id, underlay=4)
+    b.add_peer(a.id, underlay=4)
+    a_host.ip("tuntap", "add", "dev", a.tap, "mode", "tap", "user", str(user.uid))
+    a_host.ip("link", "set", a.tap, "mtu", "1350", "up")
+    a_host.ip("address", "add", f"{a.address[4]}/24", "dev", a.tap)
+    del a.networks[0]["address"]
+    a.keeps = {a.tap}
+    a.start()
+    b.start()
+    assert_ping(a_host, b.address[4])
+    a.stop()
 
 
 def test_demo(user: OrdinaryUser) -> None:

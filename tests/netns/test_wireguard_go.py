@@ -41,8 +41,10 @@ def wgvx_and_go(
         ours.networks[0]["mtu"] = overlay_mtu
     ours.add_peer(theirs.id, underlay=underlay if caller == "wgvx" else None, psk=psks[0])
     theirs.start()
-    theirs.add_peer(ours.id, underlay=underlay if caller == "go" else None, psk=psks[1])
     ours.start()
+    # Last: what the kernel says on a new link would call a node that is not there yet, and the
+    # next try would be REKEY_TIMEOUT later.
+    theirs.add_peer(ours.id, underlay=underlay if caller == "go" else None, psk=psks[1])
     return ours, theirs
 
 
