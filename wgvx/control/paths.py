@@ -5,10 +5,12 @@ The lock says that a node runs; a socket alone may be left over from one that wa
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 PRIVATE = 0o700
 
@@ -62,14 +64,22 @@ class NodeLock:
         for other in folders():
             if other != self.folder and is_locked(other / f"{name}.lock"):
                 raise AlreadyRunning(f"node {name} runs already")
-        self._file = self._path.open("a")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise AlreadyRunning(
-                f"node {name} runs already: stop it with `wgvx down {name}`"
-            ) from None
+        self._file = self._acquire()
+
+    def _acquire(self) -> IO[str]:
+        while True:
+            file = self._path.open("a")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                raise AlreadyRunning(
+                    f"node {self.name} runs already: stop it with `wgvx down {self.name}`"
+                ) from None
+            # Whoever held it may have removed it between our open and our lock.
+            if self._path.exists() and self._path.samefile(f"/proc/self/fd/{file.fileno()}"):
+                return file
+            file.close()
 
     @property
     def socket(self) -> Path:
@@ -77,7 +87,8 @@ class NodeLock:
         return self.folder / f"{self.name}.sock"
 
     def release(self) -> None:
-        """The node has ended, and everything it created is gone."""
+        """The node has ended, and everything it created is gone, this file with it."""
+        self._path.unlink(missing_ok=True)
         self._file.close()
 
 
@@ -97,7 +108,7 @@ def is_locked(path: Path) -> bool:
 
 def wait_released(path: Path) -> None:
     """Return when the node that holds this lock has ended."""
-    with path.open() as file:
+    with contextlib.suppress(FileNotFoundError), path.open() as file:
         fcntl.flock(file, fcntl.LOCK_SH)
 
 
