@@ -37,6 +37,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "fdb",
         parents=[vni],
+        usage="wgvx fdb NAME [--vni N] [--json] [add MAC VTEP | del MAC [VTEP] | flush ...]",
         help="see and edit a running node's forwarding table",
         description=DESCRIPTION,
         epilog=EPILOG,

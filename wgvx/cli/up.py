@@ -20,7 +20,7 @@ from wgvx.control.uapi_server import UapiServer
 from wgvx.dataplane.select import NAMES, DataPlaneMissing, make_dataplane
 from wgvx.loop import run as run_loop
 from wgvx.node import Node
-from wgvx.ports.errors import PortError
+from wgvx.ports.errors import PortError, PortGone
 from wgvx.ports.namespace import enter, exit_status
 from wgvx.ports.provision import Provisioner
 from wgvx.underlay import UnderlayError
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
             return run_loop(_serve(node, config, lock, command))
         finally:
             lock.release()
-    except (AlreadyRunning, NoFolder, PortError, UnderlayError) as error:
+    except (AlreadyRunning, NoFolder, PortError, PortGone, UnderlayError) as error:
         raise UserError(str(error), _failed(command)) from None
 
 
