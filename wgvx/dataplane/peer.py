@@ -80,6 +80,15 @@ class PeerState:
         self.armed |= event
         return event & ~told
 
+    def disarm(self, events: Event) -> None:
+        """Forget what awaited an answer; the next that does is told again."""
+        self.armed &= ~events
+        if events & Event.ARM_TX:
+            self.first_unanswered_tx = 0
+        if events & Event.ARM_RX:
+            self.first_unanswered_rx = 0
+            self.more_unanswered_rx = False
+
     def stage(self, packet: bytes) -> bool:
         """Keep a packet until there is a key; True when the oldest had to go for it."""
         full = len(self._staged) >= MAX_STAGED_PACKETS

@@ -355,11 +355,8 @@ class ReferenceDataPlane(DataPlane):
     def stamps(self, peer: int) -> Stamps:
         return self._peers[peer].stamps()
 
-    def restart_unanswered_tx(self, peer: int) -> None:
-        self._peers[peer].first_unanswered_tx = 0
-
     def disarm(self, peer: int, events: Event) -> None:
-        self._peers[peer].armed &= ~events
+        self._peers[peer].disarm(events)
 
     def count(self, reason: Reason) -> None:
         self._drops[reason] += 1

@@ -26,3 +26,5 @@ class Deadlines:
         """A passive keepalive that left more data unanswered: another is due if all stays quiet."""
         self.persistent_keepalive = 0
         """Interval in nanoseconds, 0 for off."""
+        self.persistent_keepalive_since = 0
+        """When it was turned on."""

@@ -117,11 +117,10 @@ class Sessions(Protocol):
     def stamps(self, peer: int) -> Stamps:
         """The peer's four stamps."""
 
-    def restart_unanswered_tx(self, peer: int) -> None:
-        """Set ``first_unanswered_tx`` to 0: the silence was acted upon."""
-
     def disarm(self, peer: int, events: Event) -> None:
-        """Tell ARM_TX or ARM_RX again when the stamp next leaves 0."""
+        """The silence was acted upon, or is over: the stamp of ARM_TX or ARM_RX is 0 again, and
+        the event is told again when it next leaves 0.
+        """
 
     def count(self, reason: Reason) -> None:
         """Count one drop."""

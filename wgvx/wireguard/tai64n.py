@@ -46,9 +46,6 @@ class TimestampSource:
         stamp = unix_ns
         if label(stamp) <= label(self._last):
             stamp = self._last + WHITENING
-            if label(stamp) <= label(self._last):
-                # The step fell into the part that a full second's end cuts off.
-                stamp = (self._last // SECOND + 1) * SECOND
         self._last = stamp
         if stamp > self._bound:
             self._bound = stamp + RESERVE_AHEAD

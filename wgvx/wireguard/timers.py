@@ -130,6 +130,8 @@ class Timers:
         peer.deadlines.persistent_keepalive = interval
         peer.deadlines.due.pop(Timer.PERSISTENT_KEEPALIVE, None)
         if interval:
+            if was_off:
+                peer.deadlines.persistent_keepalive_since = now
             self._arm(peer, Timer.PERSISTENT_KEEPALIVE, now if was_off else now + interval)
 
     # --- what a timer does -------------------------------------------------------------------
@@ -161,7 +163,6 @@ class Timers:
         elif now < since + NEW_HANDSHAKE_AFTER:
             self._arm(peer, Timer.NEW_HANDSHAKE, since + NEW_HANDSHAKE_AFTER + self._jitter())
         else:
-            self._sessions.restart_unanswered_tx(peer.id)
             self._sessions.disarm(peer.id, Event.ARM_TX)
             self._sessions.forget_local_address(peer.id)
             self._initiate(peer, now, False)
@@ -193,11 +194,14 @@ class Timers:
             self._sessions.disarm(peer.id, Event.ARM_RX)
 
     def _persistent_keepalive(self, peer: Peer, now: int) -> None:
-        """Anything authenticated, sent or received, puts the next one off by the interval."""
+        """Anything authenticated, sent or received, puts the next one off by the interval, but
+        for the one that is sent when it was turned on.
+        """
         interval = peer.deadlines.persistent_keepalive
         stamps = self._sessions.stamps(peer.id)
         quiet_since = max(stamps.last_tx, stamps.last_rx)
-        if quiet_since and now < quiet_since + interval:
+        spoken = stamps.last_tx >= peer.deadlines.persistent_keepalive_since
+        if spoken and now < quiet_since + interval:
             self._arm(peer, Timer.PERSISTENT_KEEPALIVE, quiet_since + interval)
             return
         self._speak(peer, now)
