@@ -28,6 +28,7 @@ _PMTUDISC_DONT: Final = 0
 _IN_PKTINFO: Final = struct.Struct("=i4s4s")
 _IN6_PKTINFO: Final = struct.Struct("=16si")
 _INT: Final = struct.Struct("=i")
+_UNSIGNED: Final = struct.Struct("=I")
 _CONTROL_ROOM: Final = 128
 
 _LOCAL_ADDRESS_GONE: Final = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
@@ -90,7 +91,7 @@ class UdpSocket:
     def set_fwmark(self, fwmark: int) -> None:
         """Mark what is sent; raises UnderlayError without the privilege."""
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, _UNSIGNED.pack(fwmark))
         except PermissionError:
             raise UnderlayError(
                 f"fwmark {fwmark} needs CAP_NET_ADMIN: run as root, or leave `fwmark` out",
