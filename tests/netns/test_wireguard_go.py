@@ -41,10 +41,13 @@ def wgvx_and_go(
         ours.networks[0]["mtu"] = overlay_mtu
     ours.add_peer(theirs.id, underlay=underlay if caller == "wgvx" else None, psk=psks[0])
     theirs.start()
+    # The caller comes last: each calls as soon as it can, and where nobody answers the next try is
+    # REKEY_TIMEOUT later.
+    if caller == "wgvx":
+        theirs.add_peer(ours.id, underlay=None, psk=psks[1])
     ours.start()
-    # Last: what the kernel says on a new link would call a node that is not there yet, and the
-    # next try would be REKEY_TIMEOUT later.
-    theirs.add_peer(ours.id, underlay=underlay if caller == "go" else None, psk=psks[1])
+    if caller == "go":
+        theirs.add_peer(ours.id, underlay=underlay, psk=psks[1])
     return ours, theirs
 
 
