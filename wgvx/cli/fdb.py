@@ -45,7 +45,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("name", metavar="NAME", help="a running node")
     parser.add_argument("--json", action="store_true", help="for programs")
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions")
+    actions = parser.add_subparsers(
+        dest="action", metavar="ACTION", title="actions", prog="wgvx fdb NAME"
+    )
     add = actions.add_parser("add", parents=[vni], help="add a static entry")
     add.add_argument("mac", metavar="MAC")
     add.add_argument("vtep", metavar="VTEP", help="its tunnel address")
