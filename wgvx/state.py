@@ -11,15 +11,26 @@ from wgvx.wireguard.tai64n import TimestampSource
 
 log = logging.getLogger(__name__)
 
+SYSTEM_DIRECTORY = Path("/var/lib/wgvx")
+
+LATEST = 1 << 63
+"""Unix nanoseconds, in the year 2262: no clock says more, and TAI64 could not hold it for ever."""
+
 
 def state_directory(configured: Path | None) -> Path:
     """Where state is kept: as configured, else by the caller's privilege."""
     if configured is not None:
         return configured
     if os.geteuid() == 0:
-        return Path("/var/lib/wgvx")
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "wgvx"
+        return SYSTEM_DIRECTORY
+    # The XDG base directory specification: a relative path is to be ignored.
+    home = os.environ.get("XDG_STATE_HOME", "")
+    if home.startswith("/"):
+        return Path(home) / "wgvx"
+    try:
+        return Path.home() / ".local" / "state" / "wgvx"
+    except RuntimeError:  # no $HOME, and a uid that nobody knows
+        return SYSTEM_DIRECTORY
 
 
 class StampFile:
@@ -39,11 +50,21 @@ class StampFile:
 
     def _load(self) -> int:
         try:
-            return int(self._path.read_text())
+            bound = int(self._path.read_text())
+            if not 0 <= bound < LATEST:
+                raise ValueError
+            return bound
         except FileNotFoundError:
             return 0
-        except (OSError, ValueError) as error:
+        except OSError as error:
             self._warn(error)
+            return 0
+        except ValueError:
+            log.warning(
+                "%s: holds no time and is written anew; where the clock was set back since, peers "
+                "may ignore this node until it has caught up",
+                self._path,
+            )
             return 0
 
     def _store(self, bound: int) -> None:
@@ -56,10 +77,15 @@ class StampFile:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._path)
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)  # The new name is the folder's to keep.
+            finally:
+                os.close(folder)
         except OSError as error:
             self._warn(error)
 
-    def _warn(self, error: Exception) -> None:
+    def _warn(self, error: OSError) -> None:
         if not self._warned:
             self._warned = True
             log.warning(
