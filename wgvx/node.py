@@ -10,7 +10,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from wgvx.config import AttachConfig, Config, NetworkConfig, mtu_warnings
 from wgvx.dataplane.interface import Burst, DataPlane
@@ -20,7 +21,7 @@ from wgvx.mtu import overlay_mtu, tunnel_mtu
 from wgvx.ports.errors import PortGone
 from wgvx.ports.maker import Port, PortMaker
 from wgvx.ports.request import TapRequest
-from wgvx.resolver import resolve
+from wgvx.resolver import is_numeric, resolve
 from wgvx.route import route_mtu
 from wgvx.state import StampFile, state_directory
 from wgvx.underlay import UdpSocket, format_endpoint, open_sockets
@@ -49,12 +50,13 @@ def clock() -> int:
 class Node:
     """One node from its configuration to its end.
 
-    ``provision`` makes what makes the ports. ``start`` may raise PortError or UnderlayError;
-    ``close`` undoes whatever was done, also after a start that failed half-way.
+    ``provision`` makes what makes the ports; None for a node that needs none. ``start`` may raise
+    PortError or UnderlayError; ``close`` undoes whatever was done, also after a start that failed
+    half-way.
     """
 
     def __init__(
-        self, config: Config, dataplane: DataPlane, provision: Callable[[], PortMaker]
+        self, config: Config, dataplane: DataPlane, provision: Callable[[], PortMaker] | None
     ) -> None:
         self.config = config
         self.dataplane = dataplane
@@ -70,6 +72,7 @@ class Node:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_deadline = 0
         self._serving = False
+        self._closed = False
         self._ended: asyncio.Future[int] | None = None
         self._stamps = StampFile(
             state_directory(config.node.state_dir), public_key(config.node.private_key)
@@ -99,17 +102,23 @@ class Node:
         self._settle(clock())
 
     async def close(self) -> None:
-        """Stop serving; remove what was created, give back what was adopted."""
+        """Stop serving; remove what was created, give back what was adopted. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._lookups.values():
-            task.cancel()
-        self._close_sockets(self._sockets)
-        self._stop_reading_ports()
+        self._stop_reading()
+        for socket in self._sockets:
+            socket.close()
         self._ports.clear()
         if self._port_maker is not None:
             self._port_maker.close()
         self._stamps.close()
+        lookups = list(self._lookups.values())
+        for task in lookups:
+            task.cancel()
+        await asyncio.gather(*lookups, return_exceptions=True)
 
     def stop(self, status: int = 0) -> None:
         """Let :meth:`ended` return."""
@@ -122,8 +131,18 @@ class Node:
         return await self._ended
 
     def _fail(self, error: Exception) -> None:
-        log.error("%s", error)
+        """Say why the node cannot go on, once, and end it."""
+        assert self._ended is not None
+        if not self._ended.done():
+            log.error("%s", error)
+        self._stop_reading()
         self.stop(1)
+
+    def _stop_reading(self) -> None:
+        for socket in self._sockets:
+            self._loop.remove_reader(socket.fileno())
+        for port in self._ports.values():
+            self._loop.remove_reader(port.fileno())
 
     # --- the underlay ------------------------------------------------------------------------
 
@@ -138,7 +157,9 @@ class Node:
             return
         old = self._sockets
         self._open_sockets(port)
-        self._close_sockets(old)
+        for socket in old:
+            self._loop.remove_reader(socket.fileno())
+            socket.close()
 
     def set_fwmark(self, fwmark: int) -> None:
         """Mark what is sent from now on. Raises UnderlayError without the privilege."""
@@ -151,11 +172,6 @@ class Node:
         for socket in self._sockets:
             self.dataplane.connect_socket(socket.address_length, socket)
             self._loop.add_reader(socket.fileno(), self._on_socket, socket)
-
-    def _close_sockets(self, sockets: list[UdpSocket]) -> None:
-        for socket in sockets:
-            self._loop.remove_reader(socket.fileno())
-            socket.close()
 
     # --- ports -------------------------------------------------------------------------------
 
@@ -174,6 +190,8 @@ class Node:
             log.warning("%s", warning)
 
     def _make_ports(self) -> None:
+        if self._provision is None:
+            return
         self._port_maker = maker = self._provision()
         for network in self.config.networks:
             mtu = network.mtu or overlay_mtu(self.tunnel_mtu)
@@ -205,9 +223,12 @@ class Node:
                 for address in network.addresses
             ]
             now = clock()
-            burst = self.dataplane.transmit(port, frames, now)
-            self.dataplane.emit(burst)
-            self.engine.absorb(burst, now)
+            self._guard(partial(self._transmit, port, frames, now), now)
+
+    def _transmit(self, port: int, frames: Sequence[bytes], now: int) -> Burst:
+        burst = self.dataplane.transmit(port, frames, now)
+        self.dataplane.emit(burst)
+        return burst
 
     def namespace(self, netns: str | None) -> tuple[int, int] | None:
         """Descriptors of the rootless user and network namespace; None where not rootless.
@@ -237,6 +258,8 @@ class Node:
 
     def _serve_handshakes(self) -> None:
         self._serving = False
+        if self._closed:
+            return
         now = clock()
         until = now + HANDSHAKE_SLICE
         self.engine.serve_handshakes(now, lambda: clock() >= until)
@@ -248,18 +271,15 @@ class Node:
             self.engine.absorb(burst, now)
             self._settle(now)
         except PortGone as gone:
-            self._stop_reading_ports()
             self._fail(gone)
-
-    def _stop_reading_ports(self) -> None:
-        for device in self._ports.values():
-            self._loop.remove_reader(device.fileno())
 
     def settle(self) -> None:
         """Put out what a change of configuration left to send, and look at the clock again."""
         self._settle(clock())
 
     def _settle(self, now: int) -> None:
+        if self._closed:
+            return
         while (burst := self.dataplane.flush()).events or burst.handshakes:
             self.engine.absorb(burst, now)
         if self.engine.has_handshakes() and not self._serving:
@@ -301,6 +321,8 @@ class Node:
             if self.engine.peers.get(info.public_key) is not info:
                 return
             if endpoint is not None:
+                if is_numeric(info.endpoint_name):
+                    info.endpoint_name = None  # It will say no other: what is learned now stays.
                 now = clock()
                 self.engine.set_endpoint(info, endpoint, now)
                 self._settle(now)

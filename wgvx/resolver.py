@@ -7,6 +7,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import cast
 
 from wgvx.config import EndpointName
@@ -32,6 +33,15 @@ async def resolve(name: EndpointName, families: frozenset[int]) -> Endpoint | No
         if len(endpoint.ip) in families:
             return endpoint
     return None
+
+
+def is_numeric(name: EndpointName) -> bool:
+    """Whether there is nothing to look up: an address, with or without a scope."""
+    try:
+        ip_address(name.host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _lookup(name: EndpointName) -> Answer:

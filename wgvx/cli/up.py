@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from wgvx.cli import logs
 from wgvx.cli.output import UserError, usage
@@ -95,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         lock = NodeLock(config.name)
         try:
-            node = Node(config, dataplane, lambda: Provisioner.start(rootless))
+            needs_ports = bool(config.networks) or rootless
+            provision = partial(Provisioner.start, rootless) if needs_ports else None
+            node = Node(config, dataplane, provision)
             return run_loop(_serve(node, config, lock, command))
         finally:
             lock.release()
