@@ -5,12 +5,27 @@ from __future__ import annotations
 import random
 
 from tests.support.engines import Node, private_key
+from wgvx.dataplane.interface import Datagram
 from wgvx.wireguard import messages, noise
 from wgvx.wireguard.cookie import CookieHolder, CookieIssuer
 from wgvx.wireguard.crypto import dh_public
 from wgvx.wireguard.keypair import Keypair
 from wgvx.wireguard.noise import NO_PRESHARED_KEY
+from wgvx.wireguard.sessions import Endpoint
 from wgvx.wireguard.tai64n import label
+
+FLOODER = Endpoint(bytes([203, 0, 113, 5]), 5)
+
+
+def flood(node: Node, count: int = 512) -> int:
+    """So many initiations with a good mac1 and nothing behind it, as one burst.
+
+    The number of answers, which are cookie replies.
+    """
+    junk = Speaker(99, node).initiation(node.wire.unix_now())
+    burst = node.engine.receive([Datagram(junk, FLOODER)] * count, node.wire.now)
+    assert all(d.data[0] == messages.COOKIE_REPLY for d in burst.datagrams)
+    return len(burst.datagrams)
 
 
 class Speaker:
