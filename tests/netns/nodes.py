@@ -247,14 +247,14 @@ class WgvxNode:
         links = self.place.links()
         wanted = {self.tap, *(n["tap"] for n in self.networks if "tap" in n)}
         assert wanted & links == self.keeps, links
-        assert self.sockets() == []
+        assert self.files() == []
         if isinstance(self.place, Namespace) and self.id.port:
             for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
                 with contextlib.closing(self.place.socket(family, socket.SOCK_DGRAM)) as udp:
                     udp.bind((address, self.id.port))
 
-    def sockets(self) -> list[Path]:
-        """The sockets of this node in the folders where there may be some."""
+    def files(self) -> list[Path]:
+        """The node's sockets and locks, in all the folders where there may be some."""
         folders = [UAPI_FOLDER, Path("/run/wgvx"), *Path("/tmp").glob("wgvx-*")]
         if runtime := self.place.env.get("XDG_RUNTIME_DIR"):
             folders.append(Path(runtime, "wgvx"))
@@ -262,7 +262,6 @@ class WgvxNode:
             path
             for folder in folders
             for path in (folder.glob(f"{self.name}*") if folder.is_dir() else ())
-            if path.is_socket()
         ]
 
 
