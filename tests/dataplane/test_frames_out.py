@@ -100,6 +100,17 @@ def test_full_at_the_mtu_and_not_a_byte_more(rig: Rig, family: int, mtu: int) ->
     assert rig.drops() == {Reason.TOO_BIG: 1}
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_udp_checksum_of_0_is_sent_as_all_ones(rig: Rig, family: int) -> None:
+    place(rig, family=family)
+    position = (20 if family == 4 else 40) + 6
+    ((_, plaintext),) = rig.opened(rig.transmit(frame_to(2, US, bytes(46))))
+    check = plaintext[position : position + 2]
+    # Adding the complement of the sum to the sum makes it all ones, and its complement 0.
+    ((_, plaintext),) = rig.opened(rig.transmit(frame_to(2, US, bytes(44) + check)))
+    assert plaintext[position : position + 2] == b"\xff\xff"
+
+
 @pytest.mark.parametrize("short", range(1, 17))
 def test_padding_goes_to_a_multiple_of_16_within_the_mtu(rig: Rig, short: int) -> None:
     place(rig)

@@ -19,12 +19,11 @@ from tests.dataplane.rig import (
     carrying,
     datagram_of,
     frame_to,
-    mac,
     packet,
     tunnel,
     vxlan_header,
 )
-from tests.vxlan.packets import fragment_header, ipv4, ipv6, mutated
+from tests.vxlan.packets import BROADCAST, fragment_header, ipv4, ipv6, mutated
 from wgvx.dataplane.interface import Burst, Datagram
 
 FRAME = frame_to(US)
@@ -221,7 +220,7 @@ def enter(dataplane_class: DataPlaneClass, frame: bytes) -> None:
     rig.dataplane.fdb_add(VNI, bytes(6), tunnel(2))
     before = total(rig)
     assert_one_outcome(rig, rig.transmit(frame), before)
-    assert len(rig.transmit(frame_to(mac(8), US)).datagrams) == 1
+    assert len(rig.transmit(frame_to(BROADCAST, US)).datagrams) == 1
 
 
 @given(frame=mutated(FRAMES[:30]) | st.binary(max_size=100))

@@ -44,12 +44,15 @@ def test_hop_limit_is_one_less(hub: Rig, length: int) -> None:
     assert plaintext[: len(sent)] == packet(bytes(length), 99, destination=3, family=6, hop_limit=1)
 
 
-@pytest.mark.parametrize("identification", range(0, 0x10000, 0x0FFF))
 @pytest.mark.parametrize("ttl", [2, 64, 255])
-def test_the_checksum_is_right_for_every_value(hub: Rig, identification: int, ttl: int) -> None:
-    sent = packet(b"x", 99, destination=3, ttl=ttl, identification=identification)
-    ((_, plaintext),) = hub.opened(hub.receive(sent))
-    assert naive_checksum(plaintext[:20]) == 0
+def test_the_checksum_is_right_whatever_it_was(hub: Rig, ttl: int) -> None:
+    checksums = set()
+    for identification in range(0, 0x10000, 0x40):
+        sent = packet(b"x", 99, destination=3, ttl=ttl, identification=identification)
+        ((_, plaintext),) = hub.opened(hub.receive(sent))
+        assert naive_checksum(plaintext[:20]) == 0
+        checksums.add(sent[10])
+    assert len(checksums) == 256  # with a carry as without
 
 
 def test_options_and_fragments_pass_as_they_are(hub: Rig) -> None:

@@ -57,6 +57,8 @@ def test_a_responders_session_is_next_until_a_packet_under_it(aware: Rig) -> Non
     assert receives_under(aware, 1)
     assert sends_under(aware) == 1
     assert receives_under(aware, 0)  # previous
+    aware.connect(aware.peer)
+    assert [receives_under(aware, i) for i in range(3)] == [False, True, True]
 
 
 def test_a_later_next_replaces_one_that_was_never_used(aware: Rig) -> None:
@@ -195,6 +197,10 @@ def test_a_far_jump_forgets_what_was_before(rig: Rig) -> None:
     assert accepted(rig, 0, far, 0, far - 8129, far - 8128, far - 1, far - 1) == [
         *(0, far, far - 8128, far - 1)
     ]
+
+
+def test_the_very_edge_of_the_window_is_remembered(rig: Rig) -> None:
+    assert accepted(rig, 872, 873, 9000, 872, 873, 9001, 873, 872) == [872, 873, 9000, 9001]
 
 
 def test_a_session_has_a_window_of_its_own(rig: Rig) -> None:
