@@ -34,9 +34,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Ask, and wait for the lock."""
     try:
-        lock = find(node_name(args.name))
-        ask(lock, "down")
+        path = find(node_name(args.name))
+        with path.open() as lock:
+            ask(path, "down")
+            wait_released(lock)
     except ControlError as error:
         raise UserError(str(error), error.exit_status) from None
-    wait_released(lock)
+    except FileNotFoundError:
+        raise UserError(f"node {node_name(args.name)} has just ended") from None
     return 0

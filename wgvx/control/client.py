@@ -44,7 +44,7 @@ def ask(lock: Path, command: str, **arguments: Any) -> Any:
         except OSError as error:
             reason = error.strerror or str(error)
             raise ControlError(f"node {lock.stem} does not answer: {reason}") from None
-    if not line:
+    if not line.endswith(b"\n"):
         raise ControlError(f"node {lock.stem} ended before it answered")
     answer = json.loads(line)
     if "error" in answer:

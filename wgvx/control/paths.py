@@ -5,14 +5,18 @@ The lock says that a node runs; a socket alone may be left over from one that wa
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
+import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 PRIVATE = 0o700
+
+ASKING_SECONDS = 0.2
+"""Far longer than it takes to ask whether a node runs."""
 
 
 class AlreadyRunning(Exception):  # noqa: N818 - says what is the case
@@ -26,8 +30,8 @@ class NoFolder(Exception):  # noqa: N818 - says what is missing
 def folders() -> list[Path]:
     """Where this user's nodes may be, in order of preference."""
     found = [Path("/run/wgvx")]
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime:
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/"):  # The XDG base directory specification: else it is to be ignored.
         found.append(Path(runtime) / "wgvx")
     found.append(Path(f"/tmp/wgvx-{os.geteuid()}"))
     return found
@@ -39,7 +43,11 @@ def _is_ours(folder: Path) -> bool:
         status = folder.lstat()
     except OSError:
         return False
-    return folder.is_dir() and not folder.is_symlink() and status.st_uid == os.geteuid()
+    return (
+        stat.S_ISDIR(status.st_mode)
+        and status.st_uid == os.geteuid()
+        and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )
 
 
 def _writable_folder() -> Path:
@@ -67,12 +75,17 @@ class NodeLock:
         self._file = self._acquire()
 
     def _acquire(self) -> IO[str]:
+        until = time.monotonic() + ASKING_SECONDS
         while True:
             file = self._path.open("a")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.close()
+                # Who only asks whether a node runs holds the lock, too, for a moment.
+                if time.monotonic() < until:
+                    time.sleep(0.005)
+                    continue
                 raise AlreadyRunning(
                     f"node {self.name} runs already: stop it with `wgvx down {self.name}`"
                 ) from None
@@ -106,10 +119,11 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def wait_released(path: Path) -> None:
-    """Return when the node that holds this lock has ended."""
-    with contextlib.suppress(FileNotFoundError), path.open() as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+def wait_released(lock: IO[str]) -> None:
+    """Return when the node that holds this lock has ended. Opened while the node ran: its path may
+    be another one's by now.
+    """
+    fcntl.flock(lock, fcntl.LOCK_SH)
 
 
 def running() -> Iterator[tuple[str, Path]]:
