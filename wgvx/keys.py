@@ -16,10 +16,12 @@ KEY_LENGTH = 32
 
 def generate_private() -> bytes:
     """A new X25519 private key: 32 random bytes, clamped (RFC 7748, section 5)."""
-    key = bytearray(secrets.token_bytes(KEY_LENGTH))
-    key[0] &= 248
-    key[31] = (key[31] & 127) | 64
-    return bytes(key)
+    return clamped(secrets.token_bytes(KEY_LENGTH))
+
+
+def clamped(private: bytes) -> bytes:
+    """The one of the private keys that mean the same which RFC 7748, section 5, makes of it."""
+    return bytes([private[0] & 248, *private[1:31], (private[31] & 127) | 64])
 
 
 def generate_preshared() -> bytes:

@@ -12,13 +12,13 @@ import contextlib
 import json
 import os
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any
 
-from wgvx.config import ConfigError, parse_mac
+from wgvx.config import parse_mac
+from wgvx.config.values import parse_address
 from wgvx.control import status
 from wgvx.control.paths import NodeLock
-from wgvx.control.unix import listen
+from wgvx.control.unix import close_clients, listen, send
 from wgvx.node import Node
 from wgvx.ports.errors import PortError
 from wgvx.vxlan.fdb import FLOOD
@@ -64,8 +64,7 @@ class ControlServer:
         if self._server is not None:
             self._path.unlink(missing_ok=True)
             self._server.close()
-            for client in self._clients:
-                client.close()
+            close_clients(self._clients)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients.add(writer)
@@ -73,8 +72,7 @@ class ControlServer:
             # A line over the limit, or a caller that went away, ends the connection.
             with contextlib.suppress(ValueError, ConnectionError):
                 while line := await reader.readline():
-                    writer.write(json.dumps(self._answer(line)).encode() + b"\n")
-                    await writer.drain()
+                    await send(writer, json.dumps(self._answer(line)).encode() + b"\n")
         finally:
             self._clients.discard(writer)
             writer.close()
@@ -87,7 +85,7 @@ class ControlServer:
             return {"result": self._commands[request["command"]](request)}
         except Refused as refused:
             return {"error": str(refused), "status": refused.exit_status}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             return {"error": f"bad request: {error}", "status": 2}
 
     # --- the forwarding table ----------------------------------------------------------------
@@ -114,6 +112,12 @@ class ControlServer:
 
     def _fdb_add(self, request: dict[str, Any]) -> None:
         mac, vtep = _mac(request["mac"]), _vtep(request["vtep"])
+        own = self._node.config.node.addresses
+        if all(len(address.packed) != len(vtep) for address in own):
+            raise Refused(
+                f"{request['vtep']} cannot be reached: this node has no tunnel address of its "
+                "family (`address` in [node])"
+            )
         try:
             self._node.dataplane.fdb_add(self._one_vni(request), mac, vtep)
         except ValueError as error:
@@ -121,14 +125,14 @@ class ControlServer:
 
     def _fdb_delete(self, request: dict[str, Any]) -> None:
         mac = _mac(request["mac"])
-        vtep = _vtep(request["vtep"]) if request.get("vtep") else None
+        vtep = _optional_vtep(request)
         if not self._node.dataplane.fdb_delete(self._one_vni(request), mac, vtep):
             what = "flood list entry" if mac == FLOOD else f"entry {request['mac']}"
             at = f" at {request['vtep']}" if vtep else ""
             raise Refused(f"there is no {what}{at}", 1)
 
     def _fdb_flush(self, request: dict[str, Any]) -> int:
-        vtep = _vtep(request["vtep"]) if request.get("vtep") else None
+        vtep = _optional_vtep(request)
         static = bool(request.get("static"))
         vni = self._vni(request, required=False)
         vnis = list(self._node.engine.networks) if vni is None else [vni]
@@ -154,14 +158,20 @@ class ControlServer:
 def _mac(text: str) -> bytes:
     try:
         return parse_mac(text)
-    except (ValueError, ConfigError):
+    except ValueError:
         raise Refused(
             f"{text!r} is not a MAC address: want six bytes as 02:00:00:00:00:01"
         ) from None
 
 
+def _optional_vtep(request: dict[str, Any]) -> bytes | None:
+    """None means all of them; an empty text is a mistake, an unset variable perhaps."""
+    text = request.get("vtep")
+    return None if text is None else _vtep(text)
+
+
 def _vtep(text: str) -> bytes:
     try:
-        return ip_address(text).packed
+        return parse_address(text).packed
     except ValueError:
         raise Refused(f"{text!r} is not a VTEP: want a tunnel address as 10.254.0.2") from None

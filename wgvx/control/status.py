@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Any
 
 from wgvx.config import format_mac
+from wgvx.control.prefix import format_prefix
 from wgvx.engine import PeerInfo
 from wgvx.keys import encode
 from wgvx.node import Node, clock
@@ -42,7 +43,7 @@ def _peer(node: Node, info: PeerInfo) -> dict[str, Any]:
         "public_key": encode(info.public_key),
         "name": info.name,
         "endpoint": format_endpoint(endpoint) if endpoint else None,
-        "allowed_ips": [str(ip_network(prefix)) for prefix in dataplane.allowed_ips(info.id)],
+        "allowed_ips": [format_prefix(prefix) for prefix in dataplane.allowed_ips(info.id)],
         "latest_handshake": node.engine.device.latest_handshake(info.id) // SECOND,
         "rx_bytes": counters.rx_bytes,
         "tx_bytes": counters.tx_bytes,

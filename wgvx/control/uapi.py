@@ -1,17 +1,20 @@
 """The WireGuard UAPI of a userspace device, so that wg(8) works on a running node.
 
 Text: ``get=1`` or ``set=1``, key=value lines, an empty line. A ``set`` is read whole before any of
-it is applied, so that a bad one changes nothing.
+it is applied, so that a bad one changes nothing; it is read line by line as it comes in, for it may
+hold a hundred thousand prefixes and packets are not to wait for it.
 """
 
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
 
-from wgvx.engine import PeerInfo, packed_prefix
+from wgvx.control.prefix import format_prefix, parse_prefix
+from wgvx.engine import Engine, PeerInfo
+from wgvx.keys import clamped
 from wgvx.node import Node, clock
 from wgvx.underlay import UnderlayError, format_endpoint
 from wgvx.wireguard.allowed_ips import Prefix
@@ -38,7 +41,7 @@ def get(node: Node) -> str:
     device = node.engine.device
     lines: list[tuple[str, object]] = []
     if device.private_key is not None:
-        lines.append(("private_key", device.private_key.hex()))
+        lines.append(("private_key", clamped(device.private_key).hex()))
     lines.append(("listen_port", node.listen_port))
     if node.fwmark:
         lines.append(("fwmark", node.fwmark))
@@ -67,7 +70,7 @@ def _get_peer(node: Node, info: PeerInfo) -> list[tuple[str, object]]:
         ("rx_bytes", counters.rx_bytes),
         ("persistent_keepalive_interval", device.persistent_keepalive(info.id)),
     ]
-    lines += [("allowed_ip", ip_network(prefix)) for prefix in dataplane.allowed_ips(info.id)]
+    lines += [("allowed_ip", format_prefix(prefix)) for prefix in dataplane.allowed_ips(info.id)]
     return lines
 
 
@@ -88,7 +91,9 @@ class _Peer:
 
 
 @dataclass(slots=True)
-class _Request:
+class Request:
+    """What a ``set`` asks for, as far as it was read."""
+
     private_key: bytes | None = None
     listen_port: int | None = None
     fwmark: int | None = None
@@ -125,47 +130,53 @@ def _fwmark(value: str) -> int:
     return number
 
 
+def _private_key(value: str) -> bytes:
+    key = _key(value)
+    return key if key == NO_KEY else clamped(key)
+
+
 def _endpoint(value: str) -> Endpoint:
     host, _, port = value.rpartition(":")
-    host, _, zone = host.strip("[]").partition("%")
     number = _number(port, 65535)
     if number == 0:
         raise ValueError(value)
-    return Endpoint(ip_address(host).packed, number, _number(zone, 2**32 - 1) if zone else 0)
+    if not (host.startswith("[") and host.endswith("]")):
+        return Endpoint(socket.inet_pton(socket.AF_INET, host), number)
+    host, percent, zone = host[1:-1].partition("%")
+    scope = 0
+    if percent:  # wg(8) writes what getnameinfo(3) gives: the name of the interface.
+        scope = _number(zone, 2**32 - 1) if zone.isdigit() else socket.if_nametoindex(zone)
+    return Endpoint(socket.inet_pton(socket.AF_INET6, host), number, scope)
 
 
 def _allowed_ip(value: str) -> tuple[bool, Prefix]:
-    give = not value.startswith("-")
-    return give, packed_prefix(ip_network(value.lstrip("+-"), strict=False))
+    return value[:1] != "-", parse_prefix(value[1:] if value[:1] in ("+", "-") else value)
 
 
-def parse_set(lines: list[str]) -> _Request:
-    """Read the lines after ``set=1``. Raises UapiError: EINVAL for a bad key or value, EPROTO for a
+def read_set_line(request: Request, line: str) -> None:
+    """Read one line after ``set=1``. Raises UapiError: EINVAL for a bad key or value, EPROTO for a
     line without "=".
     """
-    request = _Request()
-    for line in lines:
-        key, equals, value = line.partition("=")
-        if not equals:
-            raise UapiError(errno.EPROTO)
-        try:
-            if key == "public_key":
-                request.peers.append(_Peer(_key(value)))
-            elif request.peers:
-                _PEER_KEYS[key](request.peers[-1], value)
-            else:
-                _DEVICE_KEYS[key](request, value)
-        except (ValueError, KeyError):
-            raise UapiError(errno.EINVAL) from None
-    return request
+    key, equals, value = line.partition("=")
+    if not equals:
+        raise UapiError(errno.EPROTO)
+    try:
+        if key == "public_key":
+            request.peers.append(_Peer(_key(value)))
+        elif request.peers:
+            _PEER_KEYS[key](request.peers[-1], value)
+        else:
+            _DEVICE_KEYS[key](request, value)
+    except (ValueError, KeyError, OSError):
+        raise UapiError(errno.EINVAL) from None
 
 
 def _setter(name: str, read: Callable[[str], object]) -> Callable[[object, str], None]:
     return lambda target, value: setattr(target, name, read(value))
 
 
-_DEVICE_KEYS: dict[str, Callable[[_Request, str], None]] = {
-    "private_key": _setter("private_key", _key),
+_DEVICE_KEYS: dict[str, Callable[[Request, str], None]] = {
+    "private_key": _setter("private_key", _private_key),
     "listen_port": _setter("listen_port", lambda value: _number(value, 65535)),
     "fwmark": _setter("fwmark", _fwmark),
     "replace_peers": _setter("replace_peers", _true),
@@ -191,7 +202,7 @@ _PEER_KEYS: dict[str, Callable[[_Peer, str], None]] = {
 }
 
 
-def apply(node: Node, request: _Request) -> None:
+def apply(node: Node, request: Request) -> None:
     """Apply a request read whole. Raises UapiError where the kernel refuses a port or a mark."""
     engine, now = node.engine, clock()
     try:
@@ -202,8 +213,7 @@ def apply(node: Node, request: _Request) -> None:
     except UnderlayError as error:
         raise UapiError(error.code) from None
     if request.private_key is not None:
-        key = request.private_key
-        engine.set_private_key(None if key == NO_KEY else key, now)
+        _set_private_key(engine, request.private_key, now)
     if request.replace_peers:
         for public_key in list(engine.peers):
             engine.remove_peer(public_key)
@@ -211,6 +221,13 @@ def apply(node: Node, request: _Request) -> None:
         _apply_peer(node, peer, now)
     engine.follow_peers()
     node.settle()
+
+
+def _set_private_key(engine: Engine, key: bytes, now: int) -> None:
+    """The key that we have already expires no session: `wg syncconf` says it every time."""
+    held = engine.device.private_key
+    if key != (NO_KEY if held is None else clamped(held)):
+        engine.set_private_key(None if key == NO_KEY else key, now)
 
 
 def _apply_peer(node: Node, peer: _Peer, now: int) -> None:
@@ -246,14 +263,36 @@ def _apply_peer(node: Node, peer: _Peer, now: int) -> None:
 # --- one operation -----------------------------------------------------------------------------
 
 
-def answer(node: Node, lines: list[str]) -> str | None:
-    """The reply to one operation; None for an unknown one, which ends the connection."""
-    if lines == ["get=1"]:
-        return get(node)
-    if lines[:1] != ["set=1"]:
-        return None
-    try:
-        apply(node, parse_set(lines[1:]))
-    except UapiError as error:
-        return f"errno={-error.code}\n\n"
-    return "errno=0\n\n"
+class Operation:
+    """One operation, read line by line up to the empty one, then answered."""
+
+    def __init__(self) -> None:
+        self._kind: str | None = None
+        self._request = Request()
+        self._error: UapiError | None = None
+
+    def read(self, line: str) -> None:
+        """Take in one line, without its end."""
+        if self._kind is None:
+            self._kind = line
+        elif self._kind != "set=1":
+            self._kind = ""  # Nothing but a set has more than one line.
+        elif self._error is None:
+            try:
+                read_set_line(self._request, line)
+            except UapiError as error:
+                self._error = error
+
+    def answer(self, node: Node) -> str | None:
+        """The reply; None for an unknown operation, which ends the connection."""
+        if self._kind == "get=1":
+            return get(node)
+        if self._kind != "set=1":
+            return None
+        try:
+            if self._error is not None:
+                raise self._error
+            apply(node, self._request)
+        except UapiError as error:
+            return f"errno={-error.code}\n\n"
+        return "errno=0\n\n"

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from wgvx.control import uapi
-from wgvx.control.unix import in_use, listen
+from wgvx.control.unix import close_clients, in_use, listen, send
 from wgvx.node import Node
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class UapiServer:
                 return
             listening = listen(self._path, MODE)
         except OSError as error:
-            log.info("no UAPI socket, so no wg(8): %s: %s", self._path, error.strerror)
+            log.info("no UAPI socket, so no wg(8): %s: %s", self._path, error.strerror or error)
             return
         self._server = await asyncio.start_unix_server(
             self._serve, sock=listening, limit=LONGEST_LINE
@@ -51,35 +51,33 @@ class UapiServer:
         if self._server is not None:
             self._path.unlink(missing_ok=True)
             self._server.close()
-            for client in self._clients:
-                client.close()
+            close_clients(self._clients)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients.add(writer)
         try:
             with contextlib.suppress(ValueError, ConnectionError):
-                while (lines := await _operation(reader)) is not None:
-                    reply = uapi.answer(self._node, lines)
+                while (operation := await _operation(reader)) is not None:
+                    reply = operation.answer(self._node)
                     if reply is None:
                         break
-                    writer.write(reply.encode())
-                    await writer.drain()
+                    await send(writer, reply.encode())
         finally:
             self._clients.discard(writer)
             writer.close()
 
 
-async def _operation(reader: asyncio.StreamReader) -> list[str] | None:
-    """Lines up to an empty one; None at the end of the stream (wg(8) probes with an empty
+async def _operation(reader: asyncio.StreamReader) -> uapi.Operation | None:
+    """Read up to an empty line; None at the end of the stream (wg(8) probes with an empty
     connection). ValueError for a request that is too long or no text.
     """
-    lines: list[str] = []
+    operation = uapi.Operation()
     length = 0
     while raw := await reader.readline():
-        line = raw.decode().rstrip("\n")
+        line = raw.decode().removesuffix("\n")
         if not line:
-            return lines
-        lines.append(line)
+            return operation
+        operation.read(line)
         length += len(raw)
         if length > LONGEST_REQUEST:
             raise ValueError("request too long")

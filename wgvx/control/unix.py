@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -15,6 +17,22 @@ def in_use(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+async def send(client: asyncio.StreamWriter, data: bytes) -> None:
+    """Send an answer, and wait while the caller does not read. ConnectionError if it went away."""
+    if client.is_closing():  # uvloop raises a RuntimeError for a write to it.
+        raise ConnectionResetError
+    client.write(data)
+    await client.drain()
+
+
+def close_clients(clients: Iterable[asyncio.StreamWriter]) -> None:
+    """End connections. What one does not read now, it will never."""
+    for client in clients:
+        if client.transport.get_write_buffer_size():
+            client.transport.abort()
+        client.close()
 
 
 def listen(path: Path, mode: int) -> socket.socket:
