@@ -32,7 +32,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         yield runner.run
         gc.collect()  # A task's exception that nobody asked for is told when the task goes.
     gc.unfreeze()
-    assert raised == []
+    assert raised == [], [str(one) for one in raised]
 
 
 def descriptors() -> dict[str, str]:
