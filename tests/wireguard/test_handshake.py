@@ -98,6 +98,17 @@ def test_an_unconfirmed_session_does_not_replace_the_one_in_use() -> None:
     assert len(a.frames) == 1, "a still opens what comes under its previous session"
 
 
+def test_initiations_are_at_least_5_seconds_apart_and_no_more() -> None:
+    wire, a, b = pair()
+    initiate(a, b)
+    wire.now += 5 * SECOND - 1
+    initiate(a, b)
+    assert len(wire.sent_by(a, INITIATION)) == 1
+    wire.now += 1
+    initiate(a, b)
+    assert len(wire.sent_by(a, INITIATION)) == 2
+
+
 # --- indices ------------------------------------------------------------------------------------
 
 
@@ -409,8 +420,9 @@ def _to(speaker: Speaker, node: Node) -> bytes:
 
 
 def test_a_peer_removed_in_mid_handshake_is_gone() -> None:
-    wire, a, b = pair(keepalive=3)
+    wire, a, b = pair()
     wire.loses = lambda sent: sent.kind == RESPONSE
+    a.engine.device.set_persistent_keepalive(a.peer(b).id, 3, wire.now)
     a.send(b)
     response = wire.sent_by(b, RESPONSE)[0].data
     a.engine.remove_peer(b.public_key)
@@ -460,6 +472,15 @@ def test_a_changed_private_key_stops_sending_and_handshakes_at_once() -> None:
     assert len(b.frames) == 2
     assert a.drops() == b.drops() == {}
     assert b.engine.device.latest_handshake(info.id) == wire.unix_now()
+
+
+def test_a_changed_private_key_is_shown_at_once_to_a_peer_that_is_kept_alive() -> None:
+    wire, a, b = pair(keepalive=25)
+    wire.sent.clear()
+    a.engine.set_private_key(private_key(77), wire.now)
+    wire.carry(a, a.engine.transmit(a.port, [], wire.now))
+    assert [s.kind for s in wire.sent_by(a)] == [INITIATION]
+    assert b.drops() == {Reason.HANDSHAKE_FAILED: 1}
 
 
 def test_an_old_session_still_receives_after_a_change_of_private_key() -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from tests.support.engines import SECOND, START, Node, Wire, connected, pair
 from tests.wireguard.insides import current, handshake_side, packet_side, staged
+from wgvx.dataplane.interface import Datagram
 from wgvx.drops import Reason
 from wgvx.wireguard.constants import REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES
+from wgvx.wireguard.sessions import Event
 
 INITIATION, RESPONSE, TRANSPORT = 1, 2, 4
 JITTER = SECOND // 3
@@ -105,12 +107,16 @@ def test_a_peer_without_an_answer_is_told_as_unreachable_until_it_answers() -> N
     assert list(a.engine.waiting()) == []
 
 
-def test_an_unanswered_attempt_lets_the_routing_table_choose_our_address_again() -> None:
+@pytest.mark.parametrize("has_session", [True, False])
+def test_silence_lets_the_routing_table_choose_our_address_again(has_session: bool) -> None:
     wire, a, b = connected()
+    wire.run(10 * SECOND if has_session else 600 * SECOND)
     assert packet_side(a, b).endpoint == b.endpoint._replace(local=a.endpoint.ip)
     wire.cut()
     a.send(b)
-    wire.run(16 * SECOND)
+    assert packet_side(a, b).endpoint != b.endpoint
+    wire.run(16 * SECOND if has_session else 6 * SECOND)
+    assert len(initiations(wire, a)) == (2 if has_session else 3)
     assert packet_side(a, b).endpoint == b.endpoint
 
 
@@ -427,6 +433,38 @@ def test_a_keepalive_alone_expects_no_answer() -> None:
     assert initiations(wire, b) == []
 
 
+def test_a_second_silence_is_noticed_like_the_first() -> None:
+    wire, a, b = quiet_pair()
+    for _ in range(3):
+        wire.cut()
+        a.send(b)
+        wire.run(16 * SECOND)
+        wire.mend()
+        wire.run(30 * SECOND)
+        b.send(a)
+        wire.run(30 * SECOND)
+    asked = initiations(wire, a)
+    assert [at // SECOND for at in asked][::2] == [20 + 15 + 76 * n for n in range(3)]
+
+
+def test_what_awaits_an_answer_is_told_once_until_its_timer_lets_go() -> None:
+    wire, a, b = connected()
+    plane, peer = b.engine.dataplane, b.peer(a).id
+    session = current(a, b)
+
+    def told() -> dict[int, Event]:
+        """What is told when data comes in that the layers above make nothing of."""
+        return plane.receive([Datagram(session.seal(b"junk"), a.endpoint)], wire.now).events
+
+    plane.disarm(peer, Event.ARM_RX)
+    assert told() == {peer: Event.ARM_RX}
+    assert told() == {}
+    packet_side(b, a).sent(32, wire.now)
+    assert told() == {}
+    plane.disarm(peer, Event.ARM_RX)
+    assert told() == {peer: Event.ARM_RX}
+
+
 def test_the_other_end_restarted_is_found_again_within_21_seconds() -> None:
     wire, a, b = quiet_pair()
     again = wire.add(2, [], timestamps=None)
@@ -506,6 +544,15 @@ def test_a_persistent_keepalive_survives_a_peer_that_is_away_for_an_hour() -> No
     b.send(a)
     assert len(a.frames) == 1
     assert a.drops() == b.drops() == {}
+
+
+def test_a_persistent_keepalive_asks_in_earnest_each_time() -> None:
+    wire, a, _ = pair(keepalive=25)
+    wire.cut()
+    wire.run(3600 * SECOND)
+    gaps = [later - earlier for earlier, later in pairwise(initiations(wire, a)[1:])]
+    assert all(gap <= 5 * SECOND + JITTER or gap == 25 * SECOND for gap in gaps)
+    assert gaps.count(25 * SECOND) == len(gaps) // 20
 
 
 def test_a_session_with_persistent_keepalive_lives_on_without_data() -> None:
