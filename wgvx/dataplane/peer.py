@@ -8,6 +8,8 @@ from wgvx.wireguard.constants import MAX_STAGED_PACKETS
 from wgvx.wireguard.keypair import KeySlots
 from wgvx.wireguard.sessions import Endpoint, Event, Stamps
 
+_NOTHING = Event(0)
+
 
 class PeerState:
     """Key slots, endpoint, staged packets, counters and the four stamps."""
@@ -64,21 +66,22 @@ class PeerState:
         """Data, no keepalive, arrived and awaits something to go back."""
         if self.first_unanswered_rx:
             self.more_unanswered_rx = True
-            return Event(0)
+            return _NOTHING
         self.first_unanswered_rx = now
         return self._arm(Event.ARM_RX)
 
     def data_sent(self, now: int) -> Event:
         """Data, no keepalive, left and awaits something to come back."""
         if self.first_unanswered_tx:
-            return Event(0)
+            return _NOTHING
         self.first_unanswered_tx = now
         return self._arm(Event.ARM_TX)
 
     def _arm(self, event: Event) -> Event:
-        told = self.armed & event
+        if event in self.armed:
+            return _NOTHING
         self.armed |= event
-        return event & ~told
+        return event
 
     def disarm(self, events: Event) -> None:
         """Forget what awaited an answer; the next that does is told again."""
