@@ -9,11 +9,14 @@ from wgvx.dataplane.reference import ReferenceDataPlane
 from wgvx.wireguard import messages
 from wgvx.wireguard.noise import TransportKeys
 
+REJECT_AFTER_TIME = 180_000_000_000
+"""Nanoseconds: the paper's, written down once more."""
+
 
 class KeyWatch(ReferenceDataPlane):
     """Watches from outside: a packet opened where its peer's received bytes grew.
 
-    So it does not take the data plane's own word for a key's age.
+    So it does not take the data plane's own word for a key's age. An old key fails any test.
     """
 
     def __init__(self) -> None:
@@ -60,4 +63,5 @@ class KeyWatch(ReferenceDataPlane):
             burst = super().receive([datagram], now)
             if self.peer_counters(peer).rx_bytes > before:
                 self.oldest_opened = max(self.oldest_opened, now - birth)
+                assert now - birth < REJECT_AFTER_TIME, "opened under a key too old"
         return burst

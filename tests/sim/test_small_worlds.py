@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from tests.sim.key_watch import REJECT_AFTER_TIME
 from tests.sim.nat import SymmetricNat
 from tests.sim.traffic import Stream, deliver_to, every
 from tests.sim.world import CLEAN, Path, Station, World
@@ -272,7 +273,8 @@ def test_a_path_that_loses_four_in_ten_keeps_to_the_age_of_keys(seed: int) -> No
     deliver_to([there, back])
     world.run(6 * 3600 + 1)
     for station in (first, second):
-        assert station.watch.oldest_opened < 180 * SECOND
+        # Handshakes fail often enough here for keys to be used to their end, and no further.
+        assert 150 * SECOND < station.watch.oldest_opened < REJECT_AFTER_TIME
         assert Reason.AUTH_FAILED not in station.drops()
     for one in (there, back):
         assert len(one.delivered) > 0.55 * one.sent
