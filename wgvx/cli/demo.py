@@ -6,12 +6,14 @@ import argparse
 import json
 import os
 import select
+import signal
 import statistics
 import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple, NoReturn
 
 from wgvx import keys
 from wgvx.cli import demo_memory, demo_traffic, fdb, output, show
@@ -59,6 +61,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:  # noqa: ARG001 - every command's signature
     """Show it, with TAPs or without."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stopped)
     with tempfile.TemporaryDirectory(prefix="wgvx-demo-") as folder:
         sites = _write_sites(Path(folder))
         started: list[Running] = []
@@ -74,9 +78,14 @@ def run(args: argparse.Namespace) -> int:  # noqa: ARG001 - every command's sign
                 _with_namespaces(started)
         finally:
             for running in started:
-                _end(running)
+                _end(running.process)
     output.line("\nAll of it is gone again. Next: wgvx --help")
     return 0
+
+
+def _stopped(number: int, _frame: FrameType | None) -> NoReturn:
+    """Ends the demo with all that it started, as an interrupt does."""
+    raise SystemExit(128 + number)
 
 
 class Site(NamedTuple):
@@ -151,12 +160,14 @@ def _start(site: Site) -> Running:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    if _line(process, START_PATIENCE) == f"wgvx: {site.name} ready":
+    try:
+        ready = _line(process, START_PATIENCE) == f"wgvx: {site.name} ready"
+    except BaseException:  # We are stopped ourselves.
+        _end(process)
+        raise
+    if ready:
         return Running(site, process)
-    process.terminate()
-    said = process.communicate()[1].strip()
+    said = _end(process)
     raise _CannotStart(said.removeprefix("wgvx: ") or "a node did not become ready")
 
 
@@ -167,9 +178,10 @@ def _line(process: subprocess.Popen[str], patience: float) -> str:
     return process.stdout.readline().strip() if ready else ""
 
 
-def _end(running: Running) -> None:
-    running.process.terminate()
-    running.process.communicate()
+def _end(process: subprocess.Popen[str]) -> str:
+    """What it said on standard error."""
+    process.terminate()
+    return process.communicate()[1].strip()
 
 
 def _with_namespaces(nodes: list[Running]) -> None:
