@@ -19,7 +19,7 @@ examples:
   wgvx doctor
   wgvx doctor --json
 
-Exit status: 0 when there is at least one way to run a node here, 1 when there is none.
+exit status: 0 there is at least one way to run a node here, 1 there is none
 """
 
 

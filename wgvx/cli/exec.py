@@ -26,8 +26,8 @@ examples:
   wgvx exec a -- bash
   wgvx exec a --netns blue -- ip address    a network's own namespace (`netns` in its table)
 
-exit status: COMMAND's, 128 + the signal that ended it, 126 or 127 where it cannot be started,
-2 where the node has no namespace, 125 where wgvx failed
+exit status: 0 or any other that COMMAND ends with, 128 + the signal that ended it, 126 or 127 where
+it cannot be started, 2 where the node has no namespace, 125 where wgvx failed
 """
 
 

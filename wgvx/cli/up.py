@@ -48,7 +48,7 @@ examples:
   wgvx up ./a.toml -- ping -c 3 10.0.0.2  one command on the overlay
 
 exit status: 0 done, 1 failed while running, 2 bad usage or configuration. With COMMAND: its own,
-128 + the signal that ended it, 126 or 127 where it cannot be started, 125 where wgvx failed.
+128 + the signal that ended it, 126 or 127 where it cannot be started, 125 where wgvx failed
 """
 
 
@@ -62,7 +62,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", metavar="NAME", help="a file, or the name of one in /etc/wgvx")
+    parser.add_argument(
+        "name", metavar="NAME", help="a file, or the name of one in ~/.config/wgvx or /etc/wgvx"
+    )
     parser.add_argument(
         "--rootless", action="store_true", help="put the TAPs into unprivileged namespaces"
     )
@@ -104,6 +106,10 @@ def run(args: argparse.Namespace) -> int:
             lock.release()
     except (AlreadyRunning, NoFolder, PortError, PortGone, UnderlayError) as error:
         raise UserError(str(error), _failed(command)) from None
+    except OSError as error:
+        if command is None:
+            raise
+        raise UserError(error.strerror or str(error), FAILED_WITH_COMMAND) from None
 
 
 def _failed(command: list[str] | None) -> int:
