@@ -265,6 +265,22 @@ def test_after_an_outage_of_ten_minutes_traffic_is_back_within_seconds(seed: int
         assert station.drops()[Reason.STAGED_OVERFLOW] > 200
 
 
+@pytest.mark.parametrize("outage", [0, 1, 7, 12, 40, 85])
+def test_a_single_frame_waits_for_the_path(seed: int, outage: int) -> None:
+    world = World(seed, replace(CLEAN, loss=1.0))
+    first, second = couple(world)
+    one = stream(first, second, 0.5)
+    deliver_to([one])
+    world.run(outage)
+    world.path = CLEAN
+    mended = world.now
+    world.run(10)
+    # Nothing but the retry timer asks for a handshake here: every 5 s and up to a third.
+    (arrived,) = one.delivered
+    assert arrived - mended < 5.4 * SECOND
+    assert world.datagrams <= 4 + outage / 5
+
+
 def test_a_path_that_loses_four_in_ten_keeps_to_the_age_of_keys(seed: int) -> None:
     world = World(seed, replace(LOSSY, loss=0.4))
     first, second = couple(world)
