@@ -44,6 +44,7 @@ class Place:
             "XDG_RUNTIME_DIR": str(self.run),
             "XDG_STATE_HOME": str(folder / "state"),
             "XDG_CONFIG_HOME": str(folder),
+            "TMPDIR": str(folder),
         }
         self.write("a", NODE.replace("[node]\n", f"[node]\nlisten_port = {self.port}\n"))
         self.own()
@@ -380,13 +381,13 @@ def test_down_ends_the_command_too(rootless: Place) -> None:
 
 
 def test_the_demo_in_memory(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     refusal = [sys.executable, "-c", "import sys; sys.exit('wgvx: no namespace for this user')"]
     monkeypatch.setattr("wgvx.cli.demo.child.command", lambda *_: refusal)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest's stay.
     monkeypatch.setattr(demo, "SECONDS", 0.3)
-    before = set(Path(tempfile.gettempdir()).glob("wgvx-demo-*"))
     assert main(["demo"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
@@ -398,7 +399,7 @@ def test_the_demo_in_memory(
     for row in ("flood list", "dynamic", "local", "listening port"):
         assert row in shown
     assert "handshake" in shown
-    assert set(Path(tempfile.gettempdir()).glob("wgvx-demo-*")) == before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_demo_where_namespaces_are_refused(place: Place) -> None:
@@ -406,7 +407,7 @@ def test_the_demo_where_namespaces_are_refused(place: Place) -> None:
     inside = ["unshare", "--user", "--map-root-user", "sh", "-c"]
     script = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
     probe = subprocess.run(
-        [*inside, script, "sh", "true"],
+        [*inside, script, "sh", sys.executable, "-c", "import wgvx"],
         check=False,
         capture_output=True,
         text=True,
@@ -433,13 +434,12 @@ def test_the_demo_where_namespaces_are_refused(place: Place) -> None:
 def test_a_demo_that_is_stopped_cleans_up(rootless: Place) -> None:
     process = rootless.start("demo")
     eventually(lambda: sum(name.endswith(".sock") for name in rootless.left()) == 2)
-    before = set(Path("/tmp").glob("wgvx-demo-*"))
-    assert before
+    assert list(rootless.folder.glob("wgvx-demo-*"))
     process.terminate()
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM
     assert rootless.left() == []
-    assert set(Path("/tmp").glob("wgvx-demo-*")) < before
+    assert not list(rootless.folder.glob("wgvx-demo-*"))
 
 
 # A file that changes between two starts.
