@@ -329,6 +329,17 @@ def test_more_data_meanwhile_brings_another_keepalive() -> None:
     assert keepalives(wire, b) == [begin + 10 * SECOND, begin + 20 * SECOND]
 
 
+def test_more_data_that_was_answered_brings_no_other_keepalive_later() -> None:
+    wire, a, b = quiet_pair()
+    a.send(b)
+    a.send(b)
+    b.send(a)
+    a.send(b)
+    begin = wire.now - START
+    wire.run(60 * SECOND)
+    assert keepalives(wire, b) == [begin + 10 * SECOND]
+
+
 def test_one_way_traffic_is_answered_every_10_seconds() -> None:
     wire, a, b = quiet_pair()
     begin = wire.now - START
@@ -445,6 +456,19 @@ def test_a_second_silence_is_noticed_like_the_first() -> None:
         wire.run(30 * SECOND)
     asked = initiations(wire, a)
     assert [at // SECOND for at in asked][::2] == [20 + 15 + 76 * n for n in range(3)]
+
+
+def test_silence_after_an_attempt_given_up_is_noticed_under_the_same_session() -> None:
+    wire, a, b = quiet_pair()
+    wire.cut()
+    b.send(a)
+    wire.run_until(START + 140 * SECOND)
+    assert len(initiations(wire, b)) == 20
+    wire.sent.clear()
+    b.send(a)
+    assert len(wire.sent_by(b, TRANSPORT)) == 1, "the session is good until 180"
+    wire.run(16 * SECOND)
+    assert len(initiations(wire, b)) == 1
 
 
 def test_what_awaits_an_answer_is_told_once_until_its_timer_lets_go() -> None:
