@@ -181,6 +181,25 @@ def test_who_only_asks_is_not_in_the_way(folder: Path) -> None:
             asker.join()
 
 
+def test_a_lock_removed_by_its_holder_between_open_and_lock(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock on a file that no path leads to any more would keep nobody out."""
+    holder = NodeLock("a")
+    really = fcntl.flock
+
+    def flock(file: int, operation: int) -> None:
+        if not holder._file.closed:
+            holder.release()
+        really(file, operation)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", flock)
+        lock = NodeLock("a")
+    assert paths.is_locked(folder / "a.lock")
+    lock.release()
+
+
 def test_of_many_that_start_at_once_one_runs(folder: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from wgvx.control import paths\n"

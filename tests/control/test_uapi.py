@@ -195,6 +195,7 @@ def test_replace_peers_remove_and_update_only(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(config(tmp_path, 1, peer(2), peer(3), NETWORK)) as node:
             assert set_(node, f"public_key={hexed(4)}", "update_only=true") == DONE
+            assert of(node, "public_key") == [hexed(2), hexed(3)]
             assert set_(node, f"public_key={hexed(4)}", "remove=true") == DONE
             assert of(node, "public_key") == [hexed(2), hexed(3)]
             update = (f"public_key={hexed(3)}", "update_only=true", "allowed_ip=10.3.0.0/16")
