@@ -193,6 +193,11 @@ class Node:
         self.wire.carry(self, self.engine.transmit(self.port, [frame], self.wire.now))
         return frame
 
+    def initiate(self, other: Node) -> None:
+        """Ask for a handshake with ``other`` without anything to send."""
+        self.engine.device.initiate(self.peer(other).id, self.wire.now)
+        self.wire.carry(self, self.engine.transmit(self.port, [], self.wire.now))
+
     def hear(self, data: bytes, source: Endpoint, tos: int = 0) -> Burst:
         """Take in one datagram by hand; the answer is returned, not carried."""
         return self.engine.receive([Datagram(data, source, tos)], self.wire.now)

@@ -19,7 +19,7 @@ from tests.support.engines import (
     private_key,
     underlay_endpoint,
 )
-from tests.wireguard.insides import current, handshake_side, packet_side, snapshot, staged
+from tests.wireguard.insides import current, packet_side, snapshot, staged
 from tests.wireguard.speaker import Speaker
 from wgvx.config import PeerConfig
 from wgvx.drops import Reason
@@ -31,12 +31,6 @@ YEAR = 365 * 86400 * SECOND
 INITIATION, RESPONSE, COOKIE_REPLY, TRANSPORT = 1, 2, 3, 4
 
 
-def initiate(node: Node, other: Node) -> None:
-    """Handshake without anything to send."""
-    node.engine.device.initiate(node.peer(other).id, node.wire.now)
-    node.wire.carry(node, node.engine.transmit(node.port, [], node.wire.now))
-
-
 def counter(message: bytes) -> int:
     return int.from_bytes(message[8:16], "little")
 
@@ -46,7 +40,7 @@ def counter(message: bytes) -> int:
 
 def test_an_initiator_without_data_confirms_with_a_keepalive() -> None:
     wire, a, b = pair()
-    initiate(a, b)
+    a.initiate(b)
     assert [(s.sender, s.kind, len(s.data)) for s in wire.sent] == [
         (a, INITIATION, 148),
         (b, RESPONSE, 92),
@@ -73,7 +67,7 @@ def test_an_initiator_confirms_with_what_is_staged_in_order_and_nothing_else() -
 def test_a_responder_sends_no_data_before_it_is_confirmed_then_from_counter_0() -> None:
     wire, a, b = pair()
     wire.loses = lambda sent: sent.kind == TRANSPORT
-    initiate(a, b)
+    a.initiate(b)
     frames = [b.send(a, f"early {number}".encode()) for number in range(3)]
     assert wire.sent_by(b, TRANSPORT) == []
     assert len(staged(b, a)) == 3
@@ -91,7 +85,7 @@ def test_an_unconfirmed_session_does_not_replace_the_one_in_use() -> None:
     in_use = current(b, a)
     wire.loses = lambda sent: sent.kind == TRANSPORT and sent.sender is a
     wire.run(6 * SECOND)
-    initiate(a, b)
+    a.initiate(b)
     assert current(b, a) is in_use
     assert packet_side(b, a).slots.next is not None
     b.send(a)
@@ -100,12 +94,12 @@ def test_an_unconfirmed_session_does_not_replace_the_one_in_use() -> None:
 
 def test_initiations_are_at_least_5_seconds_apart_and_no_more() -> None:
     wire, a, b = pair()
-    initiate(a, b)
+    a.initiate(b)
     wire.now += 5 * SECOND - 1
-    initiate(a, b)
+    a.initiate(b)
     assert len(wire.sent_by(a, INITIATION)) == 1
     wire.now += 1
-    initiate(a, b)
+    a.initiate(b)
     assert len(wire.sent_by(a, INITIATION)) == 2
 
 
@@ -115,7 +109,7 @@ def test_initiations_are_at_least_5_seconds_apart_and_no_more() -> None:
 def test_receiver_indices_are_random_32_bit_numbers() -> None:
     wire, a, b = pair()
     for _ in range(40):
-        initiate(a, b)
+        a.initiate(b)
         wire.run(6 * SECOND)
     indices = [int.from_bytes(s.data[4:8], "little") for s in wire.sent if s.kind < 3]
     assert len(indices) == len(set(indices)) == 80
@@ -125,12 +119,12 @@ def test_receiver_indices_are_random_32_bit_numbers() -> None:
 
 def test_an_index_in_use_is_not_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b, c = mesh(3)[1]
-    initiate(a, b)
+    a.initiate(b)
     taken = current(a, b).local_index.to_bytes(4, "little")
     draws = itertools.chain([taken, taken, b"\1\2\3\4"], itertools.repeat(b"\0\0\0\0"))
     plain = a.engine.device._random
     monkeypatch.setattr(a.engine.device, "_random", lambda n: next(draws) if n == 4 else plain(n))
-    initiate(a, c)
+    a.initiate(c)
     assert current(a, c).local_index == 0x04030201
     a.send(b)
     assert len(b.frames) == 1
@@ -306,7 +300,7 @@ def test_a_changed_preshared_key_takes_effect_with_the_next_handshake(
     a.send(b)
     assert len(b.frames) == 2, "the session in use stays"
     wire.run(6 * SECOND)
-    initiate(a, b)
+    a.initiate(b)
     assert a.drops() == {Reason.HANDSHAKE_FAILED: 1}
     b.engine.device.set_preshared_key(b.peer(a).id, preshared_key)
     old = current(a, b)
@@ -317,7 +311,7 @@ def test_a_changed_preshared_key_takes_effect_with_the_next_handshake(
 def test_a_preshared_key_changed_while_a_handshake_runs_counts() -> None:
     wire, a, b = pair()
     wire.loses = lambda sent: sent.kind == INITIATION
-    initiate(a, b)
+    a.initiate(b)
     message = wire.sent[0].data
     a.engine.device.set_preshared_key(a.peer(b).id, bytes([7] * 32))
     b.engine.device.set_preshared_key(b.peer(a).id, bytes([7] * 32))
@@ -414,168 +408,3 @@ def _to(speaker: Speaker, node: Node) -> bytes:
     other = Speaker(1, listener)
     assert speaker.public == listener.public_key
     return other.initiation(wire.unix_now())
-
-
-# --- changes while things run -------------------------------------------------------------------
-
-
-def test_a_peer_removed_in_mid_handshake_is_gone() -> None:
-    wire, a, b = pair()
-    wire.loses = lambda sent: sent.kind == RESPONSE
-    a.engine.device.set_persistent_keepalive(a.peer(b).id, 3, wire.now)
-    a.send(b)
-    response = wire.sent_by(b, RESPONSE)[0].data
-    a.engine.remove_peer(b.public_key)
-    wire.mend()
-    assert a.hear(response, b.endpoint).datagrams == []
-    assert a.drops() == {Reason.UNKNOWN_INDEX: 1}
-    count = len(wire.sent_by(a))
-    wire.run(600 * SECOND)
-    assert len(wire.sent_by(a)) == count
-
-
-def test_a_removed_peer_is_a_stranger_also_to_its_session() -> None:
-    wire, a, b = connected()
-    a.engine.remove_peer(b.public_key)
-    b.send(a)
-    assert a.frames == []
-    assert a.drops() == {Reason.UNKNOWN_INDEX: 1}
-    wire.run(30 * SECOND)
-    assert a.drops().keys() == {Reason.UNKNOWN_INDEX, Reason.HANDSHAKE_FAILED}
-    wire.run(SECOND)
-
-
-def test_a_peer_added_again_begins_anew() -> None:
-    wire, a, b = connected()
-    a.engine.remove_peer(b.public_key)
-    info = a.engine.add_peer(b.public_key)
-    a.engine.dataplane.add_allowed_ip(info.id, (bytes([10, 254, 0, 2]), 32))
-    b.send(a)
-    assert a.drops() == {Reason.UNKNOWN_INDEX: 1}
-    wire.run(16 * SECOND)
-    b.send(a)
-    assert len(a.frames) == 1
-    assert a.drops() == {Reason.UNKNOWN_INDEX: 1}
-
-
-def test_a_changed_private_key_stops_sending_and_handshakes_at_once() -> None:
-    wire, a, b = connected()
-    fresh = private_key(77)
-    b.engine.remove_peer(a.public_key)
-    info = b.engine.add_peer(dh_public(fresh))
-    b.engine.dataplane.add_allowed_ip(info.id, (bytes([10, 254, 0, 1]), 32))
-    b.engine.follow_peers()
-    a.engine.set_private_key(fresh, wire.now)
-    a.public_key = dh_public(fresh)
-    assert not current(a, b).can_send(wire.now)
-    a.send(b)  # Within REKEY_TIMEOUT of the last handshake, and yet:
-    assert len(b.frames) == 2
-    assert a.drops() == b.drops() == {}
-    assert b.engine.device.latest_handshake(info.id) == wire.unix_now()
-
-
-def test_a_changed_private_key_is_shown_at_once_to_a_peer_that_is_kept_alive() -> None:
-    wire, a, b = pair(keepalive=25)
-    wire.sent.clear()
-    a.engine.set_private_key(private_key(77), wire.now)
-    wire.carry(a, a.engine.transmit(a.port, [], wire.now))
-    assert [s.kind for s in wire.sent_by(a)] == [INITIATION]
-    assert b.drops() == {Reason.HANDSHAKE_FAILED: 1}
-
-
-def test_an_old_session_still_receives_after_a_change_of_private_key() -> None:
-    wire, a, b = connected()
-    a.engine.set_private_key(private_key(77), wire.now)
-    b.send(a)
-    assert len(a.frames) == 1
-
-
-def test_setting_the_same_private_key_changes_nothing() -> None:
-    wire, a, b = connected()
-    before = snapshot(a)
-    a.engine.set_private_key(private_key(1), wire.now)
-    assert snapshot(a) == before
-    count = len(wire.sent)
-    a.send(b)
-    assert len(wire.sent) == count + 1, "data, no handshake"
-
-
-def test_a_peer_with_our_new_key_is_removed() -> None:
-    wire, nodes = mesh(3)
-    a, b, c = nodes
-    a.engine.set_private_key(private_key(2), wire.now)
-    assert b.public_key not in a.engine.peers
-    assert c.public_key in a.engine.peers
-    assert a.engine.dataplane.route(bytes([10, 254, 0, 2])) is None
-
-
-def test_a_node_without_a_private_key_neither_speaks_nor_answers() -> None:
-    wire, a, b = connected()
-    b.engine.set_private_key(None, wire.now)
-    assert b.send(a)
-    assert a.frames == []
-    wire.run(6 * SECOND)
-    initiate(a, b)
-    assert b.drops() == {Reason.BAD_MAC1: 1}
-    assert [s.kind for s in wire.sent_by(b)] == [RESPONSE]
-
-
-# --- both at once -------------------------------------------------------------------------------
-
-
-def both_know() -> tuple[Wire, Node, Node]:
-    wire, a, b = pair()
-    b.knows(a)
-    return wire, a, b
-
-
-@pytest.mark.parametrize("order", list(itertools.permutations(range(4), 4)))
-def test_simultaneous_initiations_converge(order: tuple[int, ...]) -> None:
-    """Both initiations are on the way at once; then the answers, in any order."""
-    wire, a, b = both_know()
-    held: list[tuple[Node, Node, bytes]] = []
-    wire.cut()
-    frames = a.send(b, b"from a"), b.send(a, b"from b")
-    held = [(b, a, wire.sent[0].data), (a, b, wire.sent[1].data)]
-    rounds = 0
-    while held:
-        # Each round delivers what is on the way, in the order given, and collects the answers.
-        ranked = sorted(range(len(held)), key=lambda i: order[i % 4])
-        answers = []
-        for i in ranked:
-            receiver, sender, data = held[i]
-            burst = receiver.hear(data, sender.endpoint)
-            receiver.frames += [frame for _, frame in burst.frames]
-            answers += [(sender, receiver, d.data) for d in burst.datagrams]
-        held = answers
-        rounds += 1
-        assert rounds < 8
-    assert b.frames == [frames[0]]
-    assert a.frames == [frames[1]]
-    assert a.drops() == b.drops() == {}
-
-    wire.mend()
-    wire.sent.clear()
-    for turn in range(110):
-        wire.run(SECOND)
-        a.send(b, bytes([turn]))
-        b.send(a, bytes([turn]))
-    assert len(a.frames) == len(b.frames) == 111
-    assert {s.kind for s in wire.sent} == {TRANSPORT}, "no handshake more until one is due"
-    assert a.drops() == b.drops() == {}
-
-
-def test_handshakes_that_cross_and_are_lost_end_in_one() -> None:
-    wire, a, b = both_know()
-    wire.cut()
-    a.send(b, b"from a")
-    b.send(a, b"from b")
-    wire.run(31 * SECOND)
-    wire.mend()
-    wire.run(12 * SECOND)
-    assert len(a.frames) == len(b.frames) == 1
-    wire.sent.clear()
-    wire.run(60 * SECOND)
-    assert INITIATION not in {s.kind for s in wire.sent}
-    for node, other in ((a, b), (b, a)):
-        assert handshake_side(node, other).latest_handshake > 0

@@ -15,18 +15,13 @@ INITIATION, RESPONSE, COOKIE_REPLY, TRANSPORT = 1, 2, 3, 4
 NO_MAC2 = bytes(16)
 
 
-def ask(wire: Wire, a: Node, b: Node) -> None:
-    a.engine.device.initiate(a.peer(b).id, wire.now)
-    wire.carry(a, a.engine.transmit(a.port, [], wire.now))
-
-
 def test_511_at_once_are_no_load_and_512_are() -> None:
     wire, a, b = pair()
     assert flood(b, 511) == 0
     assert b.drops() == {Reason.HANDSHAKE_FAILED: 511}
     assert flood(b, 512) == 512
     assert b.drops()[Reason.BAD_MAC2] == 512
-    ask(wire, a, b)
+    a.initiate(b)
     assert [s.kind for s in wire.sent_by(b)] == [COOKIE_REPLY]
 
 
@@ -34,12 +29,12 @@ def test_load_is_over_a_second_after_the_queue_was_last_long() -> None:
     wire, a, b = pair()
     flood(b)
     wire.now += SECOND - 1
-    ask(wire, a, b)
+    a.initiate(b)
     assert [s.kind for s in wire.sent_by(b)] == [COOKIE_REPLY]
     wire, a, b = pair()
     flood(b)
     wire.now += SECOND
-    ask(wire, a, b)
+    a.initiate(b)
     assert [s.kind for s in wire.sent_by(b)] == [RESPONSE]
 
 
