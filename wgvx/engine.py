@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from wgvx.config import Config, EndpointName, NetworkConfig, NodeConfig, default_remotes
 from wgvx.dataplane.interface import Burst, Datagram, DataPlane, Network
 from wgvx.drops import Reason
+from wgvx.keys import public_key
 from wgvx.vxlan.fdb import FLOOD
 from wgvx.wireguard.allowed_ips import Prefix
 from wgvx.wireguard.constants import SECOND
@@ -33,7 +34,9 @@ class PeerInfo:
     public_key: bytes
     name: str | None = None
     endpoint_name: EndpointName | None = None
-    """The endpoint as configured, where that is a name to be looked up."""
+    """The endpoint as configured, a name or an address."""
+    heard_at: Endpoint | None = None
+    """Where the peer was, before its silence made us try where it is said to be."""
 
 
 class Engine:
@@ -129,11 +132,12 @@ class Engine:
 
     def set_private_key(self, private_key: bytes | None, now: int) -> None:
         """Become somebody else. A peer that has our new key is removed, as the kernel does."""
-        self.device.set_private_key(private_key, now)
-        self.dataplane.set_public_key(self.device.public_key)
-        if self.device.public_key in self.peers:
-            self.remove_peer(self.device.public_key)
+        own = public_key(private_key) if private_key else None
+        if own in self.peers:
+            self.remove_peer(own)
             self.follow_peers()
+        self.device.set_private_key(private_key, now)
+        self.dataplane.set_public_key(own)
 
     def set_endpoint(self, info: PeerInfo, endpoint: Endpoint, now: int) -> None:
         """Where a peer is said to be. One that is to be kept alive is spoken to at once."""
@@ -142,6 +146,19 @@ class Engine:
             self.dataplane.set_endpoint(info.id, endpoint)
         if known is None and self.device.persistent_keepalive(info.id):
             self.device.initiate(info.id, now)
+
+    def try_endpoint(self, info: PeerInfo, configured: Endpoint, now: int) -> None:
+        """Handshakes go unanswered: try where the peer is said to be, and where it was last heard,
+        in turn. A name may have moved, and a recorded message may have moved the endpoint.
+        """
+        known = self.dataplane.endpoint(info.id)
+        if known is None:
+            self.set_endpoint(info, configured, now)
+        elif known.remote() != configured.remote():
+            info.heard_at = known
+            self.dataplane.set_endpoint(info.id, configured)
+        elif info.heard_at is not None:
+            self.dataplane.set_endpoint(info.id, info.heard_at)
 
     def follow_peers(self) -> None:
         """Let the flood lists of networks without ``remotes`` follow the peers' prefixes.
@@ -221,8 +238,7 @@ class Engine:
     def _settle(self, burst: Burst, now: int) -> Burst:
         settled = Burst()
         while True:
-            settled.frames += burst.frames
-            settled.datagrams += burst.datagrams
+            settled.add(burst)
             self.absorb(burst, now)
             self.serve_handshakes(now, _never)
             burst = self.dataplane.take()

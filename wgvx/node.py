@@ -21,7 +21,7 @@ from wgvx.mtu import overlay_mtu, tunnel_mtu
 from wgvx.ports.errors import PortGone
 from wgvx.ports.maker import Port, PortMaker
 from wgvx.ports.request import TapRequest
-from wgvx.resolver import is_numeric, resolve
+from wgvx.resolver import resolve
 from wgvx.route import route_mtu
 from wgvx.state import StampFile, state_directory
 from wgvx.underlay import UdpSocket, format_endpoint, open_sockets
@@ -37,6 +37,9 @@ HANDSHAKE_SLICE = 2_000_000
 
 NAME_PATIENCE = 2.0
 """Seconds that start-up waits for endpoint names: their routes have a say in the MTU."""
+
+LOOKUPS_AT_ONCE = 16
+"""Names looked up at a time: each takes a thread."""
 
 NAME_RETRY = (1.0, 60.0)
 """First and longest wait in seconds before a name that has no address is looked up again."""
@@ -69,6 +72,7 @@ class Node:
         self._ports: dict[int, Port] = {}
         self._port_maker: PortMaker | None = None
         self._lookups: dict[int, asyncio.Task[None]] = {}
+        self._lookup_slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_deadline = 0
         self._serving = False
@@ -129,6 +133,11 @@ class Node:
         """The exit status, once the node is told to stop or cannot go on."""
         assert self._ended is not None
         return await self._ended
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the node was told to stop, or cannot go on."""
+        return self._ended is not None and self._ended.done()
 
     def _fail(self, error: Exception) -> None:
         """Say why the node cannot go on, once, and end it."""
@@ -253,7 +262,7 @@ class Node:
         self.engine.expire(now)
         for info in self.engine.waiting():
             if info.endpoint_name is not None:
-                self._look_up(info)
+                self._look_up(info, failing=True)
         self._settle(now)
 
     def _serve_handshakes(self) -> None:
@@ -301,30 +310,32 @@ class Node:
     async def _look_up_all(self) -> None:
         for info in self.engine.peers.values():
             if info.endpoint_name is not None:
-                self._look_up(info)
+                self._look_up(info, failing=False)
         if self._lookups:
             await asyncio.wait(self._lookups.values(), timeout=NAME_PATIENCE)
 
-    def _look_up(self, info: PeerInfo) -> None:
+    def _look_up(self, info: PeerInfo, *, failing: bool) -> None:
         if info.id not in self._lookups:
-            task = self._loop.create_task(self._keep_looking(info))
+            task = self._loop.create_task(self._keep_looking(info, failing))
             self._lookups[info.id] = task
             task.add_done_callback(lambda _: self._lookups.pop(info.id, None))
 
-    async def _keep_looking(self, info: PeerInfo) -> None:
+    async def _keep_looking(self, info: PeerInfo, failing: bool) -> None:
         """Until an address is found, or while the peer has none; the next failing handshake asks
         again."""
         wait, longest = NAME_RETRY
         while info.endpoint_name is not None:
             families = frozenset(socket.address_length for socket in self._sockets)
-            endpoint = await resolve(info.endpoint_name, families)
+            async with self._lookup_slots:
+                endpoint = await resolve(info.endpoint_name, families)
             if self.engine.peers.get(info.public_key) is not info:
                 return
             if endpoint is not None:
-                if is_numeric(info.endpoint_name):
-                    info.endpoint_name = None  # It will say no other: what is learned now stays.
                 now = clock()
-                self.engine.set_endpoint(info, endpoint, now)
+                if failing:
+                    self.engine.try_endpoint(info, endpoint, now)
+                else:
+                    self.engine.set_endpoint(info, endpoint, now)
                 self._settle(now)
                 return
             if self.dataplane.endpoint(info.id) is not None:

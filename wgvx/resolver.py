@@ -22,10 +22,13 @@ async def resolve(name: EndpointName, families: frozenset[int]) -> Endpoint | No
     """The first address of a name in a family that we have a socket in; None where there is none.
 
     ``families`` are address lengths, 4 and 16. A name server that does not answer blocks a thread
-    of its own, which the end of the process does not wait for.
+    of its own, which the end of the process does not wait for; an address needs none.
     """
     try:
-        addresses = await _in_thread(lambda: _lookup(name))
+        if is_numeric(name):
+            addresses = _lookup(name)
+        else:
+            addresses = await _in_thread(lambda: _lookup(name))
     except OSError:
         return None
     for address in addresses:
@@ -75,5 +78,8 @@ async def _in_thread(work: Callable[[], Answer]) -> Answer:
         with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
             loop.call_soon_threadsafe(finish, result, failure)
 
-    threading.Thread(target=run, name="resolver", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="resolver", daemon=True).start()
+    except RuntimeError as error:  # No more threads now: the next try may have one.
+        raise OSError(str(error)) from None
     return await future

@@ -72,7 +72,10 @@ class StampFile:
         temporary = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with temporary.open("w") as file:
+            temporary.unlink(missing_ok=True)
+            # A folder that others can write may hold a link in its place.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(temporary, flags, 0o600), "w") as file:
                 file.write(f"{bound}\n")
                 file.flush()
                 os.fsync(file.fileno())

@@ -24,6 +24,7 @@ _IPV6_PKTINFO: Final = 50
 _IPV6_RECVTCLASS: Final = 66
 _IPV6_TCLASS: Final = 67
 _PMTUDISC_DONT: Final = 0
+_PMTUDISC_OMIT: Final = 5
 
 _IN_PKTINFO: Final = struct.Struct("=i4s4s")
 _IN6_PKTINFO: Final = struct.Struct("=16si")
@@ -72,7 +73,8 @@ class UdpSocket:
             option(socket.IPPROTO_IP, _IP_PKTINFO, 1)
             option(socket.IPPROTO_IP, _IP_RECVTOS, 1)
             # As the kernel's WireGuard: DF clear, a datagram too large for the path is fragmented.
-            option(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+            # And whoever forges "fragmentation needed" for our port teaches the kernel nothing.
+            option(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
 
     @property
     def address_length(self) -> int:

@@ -53,7 +53,7 @@ async def run(configs: tuple[Config, Config], pings: int, seconds: float) -> Out
             count * (near.mtu + 14),
             time.perf_counter() - begun,
             [status.show(node) for node in nodes],
-            [status.fdb(node, None) for node in nodes],
+            [list(status.fdb(node, None)) for node in nodes],
         )
     finally:
         for node in nodes:

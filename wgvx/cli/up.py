@@ -32,6 +32,9 @@ OFFLOADS = ("tso", "uso", "gso", "gro")
 FAILED = 1
 FAILED_WITH_COMMAND = 125
 
+COMMAND_PATIENCE = 5.0
+"""Seconds that COMMAND has to act on SIGTERM once the node ends without it."""
+
 DESCRIPTION = """\
 Run the node that NAME describes, in the foreground, until SIGTERM or SIGINT. "wgvx: NAME ready"
 is printed when its UDP port is bound and its TAPs are up; it waits for no peer.
@@ -139,7 +142,7 @@ async def _serve(node: Node, config: Config, lock: NodeLock, command: list[str] 
             file=sys.stdout if command is None else sys.stderr,
             flush=True,
         )
-        if command is None:
+        if command is None or node.is_ending:
             return await node.ended()
         return await _with_command(node, command)
     finally:
@@ -163,6 +166,9 @@ async def _with_command(node: Node, command: list[str]) -> int:
     await asyncio.wait((command_ended, node_ended), return_when=asyncio.FIRST_COMPLETED)
     if not command_ended.done():
         process.terminate()
+        await asyncio.wait((command_ended,), timeout=COMMAND_PATIENCE)
+        if not command_ended.done():
+            process.kill()
         await command_ended
         status = node_ended.result()
         return FAILED_WITH_COMMAND if status else exit_status(command_ended.result())

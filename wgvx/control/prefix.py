@@ -1,4 +1,4 @@
-"""Prefixes as text, both ways, fast: a request may hold a hundred thousand of them."""
+"""Addresses and prefixes as text, fast: a request may hold a hundred thousand of them."""
 
 from __future__ import annotations
 
@@ -25,5 +25,9 @@ def parse_prefix(text: str) -> Prefix:
 def format_prefix(prefix: Prefix) -> str:
     """As :func:`parse_prefix` reads it."""
     network, length = prefix
-    family = socket.AF_INET if len(network) == 4 else socket.AF_INET6
-    return f"{socket.inet_ntop(family, network)}/{length}"
+    return f"{format_address(network)}/{length}"
+
+
+def format_address(packed: bytes) -> str:
+    """A packed address, 4 or 16 bytes."""
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)

@@ -1,7 +1,8 @@
 """A node's own control socket: one JSON object a line, one answer to each.
 
 Requests are ``{"command": NAME, ...}``; answers ``{"result": ...}``, or ``{"error": TEXT,
-"status": EXIT_STATUS}``. The socket's mode keeps everybody else out, so a caller is the node's
+"status": EXIT_STATUS}``. A result that is a long list is made and sent in slices, between which
+packets have their turn. The socket's mode keeps everybody else out, so a caller is the node's
 owner.
 """
 
@@ -11,7 +12,8 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from wgvx.config import parse_mac
@@ -24,6 +26,8 @@ from wgvx.ports.errors import PortError
 from wgvx.vxlan.fdb import FLOOD
 
 LONGEST_REQUEST = 65536
+SLICE = 500
+"""Items of a long result made at a time."""
 MODE = 0o600
 
 
@@ -72,7 +76,11 @@ class ControlServer:
             # A line over the limit, or a caller that went away, ends the connection.
             with contextlib.suppress(ValueError, ConnectionError):
                 while line := await reader.readline():
-                    await send(writer, json.dumps(self._answer(line)).encode() + b"\n")
+                    answer = self._answer(line)
+                    if isinstance(answer.get("result"), Iterator):
+                        await _send_sliced(writer, answer["result"])
+                    else:
+                        await send(writer, json.dumps(answer).encode() + b"\n")
         finally:
             self._clients.discard(writer)
             writer.close()
@@ -153,6 +161,17 @@ class ControlServer:
             )
         user, net = (f"/proc/{os.getpid()}/fd/{fd}" for fd in fds)
         return {"user": user, "net": net}
+
+
+async def _send_sliced(writer: asyncio.StreamWriter, items: Iterator[Any]) -> None:
+    """``{"result": [ITEM, ...]}`` on one line."""
+    text = '{"result": ['
+    comma = ""
+    while part := list(islice(items, SLICE)):
+        await send(writer, (text + comma + json.dumps(part)[1:-1]).encode())
+        text, comma = "", ", "
+        await asyncio.sleep(0)
+    await send(writer, (text + "]}\n").encode())
 
 
 def _mac(text: str) -> bytes:

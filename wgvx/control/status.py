@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from collections.abc import Iterator
 from typing import Any
 
 from wgvx.config import format_mac
-from wgvx.control.prefix import format_prefix
+from wgvx.control.prefix import format_address, format_prefix
 from wgvx.engine import PeerInfo
 from wgvx.keys import encode
 from wgvx.node import Node, clock
 from wgvx.underlay import format_endpoint
-from wgvx.vxlan.fdb import Local, Row
+from wgvx.vxlan.fdb import Local, Remote, Row
 from wgvx.wireguard.constants import SECOND
 
 OFFLOADS = ("tso", "uso", "gso", "gro")
@@ -64,25 +64,23 @@ def _network(node: Node, vni: int) -> dict[str, Any]:
     }
 
 
-def fdb(node: Node, vni: int | None) -> list[dict[str, Any]]:
-    """The forwarding tables of one network, or of all."""
+def fdb(node: Node, vni: int | None) -> Iterator[dict[str, Any]]:
+    """The forwarding tables of one network, or of all, row by row: there may be a great many."""
     names = {port: attach.name for _, attach, port, _ in node.attachments}
     now = clock()
-    return [
-        _row(number, row, names)
-        for number in node.engine.networks
-        if vni in (None, number)
-        for row in node.dataplane.fdb_rows(number, now)
-    ]
+    for number in list(node.engine.networks):
+        if vni in (None, number):
+            for row in node.dataplane.fdb_rows(number, now):
+                yield _row(number, row, names)
 
 
 def _row(vni: int, row: Row, names: dict[int, str]) -> dict[str, Any]:
-    local = isinstance(row.where, Local)
+    where = row.where
     return {
         "vni": vni,
         "mac": format_mac(row.mac),
-        "vtep": None if isinstance(row.where, Local) else str(ip_address(row.where.vtep)),
-        "port": names.get(row.where.port) if isinstance(row.where, Local) else None,
-        "state": "local" if local else row.state.value,
+        "vtep": format_address(where.vtep) if isinstance(where, Remote) else None,
+        "port": names.get(where.port) if isinstance(where, Local) else None,
+        "state": row.state.value,
         "age": row.age_seconds,
     }

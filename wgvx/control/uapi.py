@@ -77,7 +77,7 @@ def _get_peer(node: Node, info: PeerInfo) -> list[tuple[str, object]]:
 # --- set ---------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # Holds keys.
 class _Peer:
     public_key: bytes
     remove: bool = False
@@ -90,7 +90,7 @@ class _Peer:
     """(give, prefix); False takes it away."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # Holds keys.
 class Request:
     """What a ``set`` asks for, as far as it was read."""
 

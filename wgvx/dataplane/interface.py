@@ -22,6 +22,9 @@ from wgvx.vxlan.fdb import Row
 from wgvx.wireguard.allowed_ips import Prefix
 from wgvx.wireguard.sessions import Endpoint, Event, HandshakeMessage, Sessions
 
+REPLICATION = 4
+"""How many datagrams for each frame of its budget a port may fill before others have their turn."""
+
 
 class Datagram(NamedTuple):
     """A UDP payload on the underlay. ``tos`` is the outer TOS or traffic class byte."""
@@ -61,6 +64,14 @@ class Burst:
     events: dict[int, Event] = field(default_factory=dict)
     """Per peer."""
     handshakes: list[HandshakeMessage] = field(default_factory=list)
+
+    def add(self, later: Burst) -> None:
+        """Let this burst hold what a later one does, too."""
+        self.frames += later.frames
+        self.datagrams += later.datagrams
+        self.handshakes += later.handshakes
+        for peer, events in later.events.items():
+            self.events[peer] = self.events.get(peer, Event(0)) | events
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +149,25 @@ class DataPlane(Sessions, ABC):
         return burst
 
     def pump_port(self, port: int, now: int, budget: int) -> Burst:
-        """Read and process at most ``budget`` frames; emits what comes of them."""
-        frames: list[bytes] = []
+        """Read and process at most ``budget`` frames; emits what comes of them.
+
+        Stops early once they were replicated into many datagrams: a turn is short however many
+        VTEPs a broadcast goes to.
+        """
+        whole = Burst()
         device = self._ports[port]
-        while len(frames) < budget and (frame := device.read()) is not None:
-            frames.append(frame)
-        burst = self.transmit(port, frames, now)
-        self.emit(burst)
-        return burst
+        sent = 0
+        for _ in range(budget):
+            frame = device.read()
+            if frame is None:
+                break
+            burst = self.transmit(port, (frame,), now)
+            sent += len(burst.datagrams)
+            self.emit(burst)
+            whole.add(burst)
+            if sent >= budget * REPLICATION:
+                break
+        return whole
 
     def flush(self) -> Burst:
         """Emit what :meth:`take` gives."""

@@ -342,20 +342,24 @@ def decrement_hop_limit(packet: bytes) -> bytes:
     return bytes(changed)
 
 
-def routable(destination: bytes) -> bool:
-    """Whether a hub may forward to ``destination``.
+def is_martian(address: bytes) -> bool:
+    """Whether no host can have it: multicast, broadcast, loopback, unspecified.
 
-    Never to multicast, broadcast, loopback, the unspecified address, or link-local ones.
+    RFC 1812, section 5.3.7, and RFC 4291, section 2.5; Linux drops what comes from there.
     """
-    if len(destination) == 4:
-        return not (
-            destination[0] == 127
-            or destination[0] >> 4 == 14  # 224.0.0.0/4
-            or destination[:2] == b"\xa9\xfe"  # 169.254.0.0/16
-            or destination in (bytes(4), b"\xff\xff\xff\xff")
+    if len(address) == 4:
+        return (
+            address[0] == 127
+            or address[0] >> 4 == 14  # 224.0.0.0/4
+            or address in (bytes(4), b"\xff\xff\xff\xff")
         )
-    return not (
-        destination[0] == 0xFF
-        or (destination[0] == 0xFE and destination[1] & 0xC0 == 0x80)  # fe80::/10
-        or (destination[:15] == bytes(15) and destination[15] <= 1)  # :: and ::1
-    )
+    return address[0] == 0xFF or (address[:15] == bytes(15) and address[15] <= 1)  # ff00::/8 :: ::1
+
+
+def routable(destination: bytes) -> bool:
+    """Whether a hub may forward to ``destination``: not where no host is, nor to a link-local."""
+    if is_martian(destination):
+        return False
+    if len(destination) == 4:
+        return destination[:2] != b"\xa9\xfe"  # 169.254.0.0/16
+    return not (destination[0] == 0xFE and destination[1] & 0xC0 == 0x80)  # fe80::/10

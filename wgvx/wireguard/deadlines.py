@@ -20,6 +20,8 @@ class Deadlines:
 
     def __init__(self) -> None:
         self.due: dict[Timer, int] = {}
+        self.queued: dict[Timer, int] = {}
+        """When the queue looks at a timer next: at its deadline, or before if that was put off."""
         self.attempts = 0
         """Retries of the handshake so far."""
         self.keepalive_sent_at: int | None = None

@@ -124,6 +124,9 @@ class Device:
             if peer is None:
                 continue
             if event & Event.CONFIRMED:
+                # An initiation of ours that crossed the peer's is settled with it: a response that
+                # somebody held back must not replace this session later.
+                self._forget_initiation(peer)
                 self._handshake_complete(peer)
             if event & (Event.ARM_TX | Event.ARM_RX):
                 self._timers.stamps_left_zero(peer, event, now)
@@ -148,6 +151,7 @@ class Device:
             return
         if peer.last_handshake_sent is not None and now - peer.last_handshake_sent < REKEY_TIMEOUT:
             return
+        peer.last_handshake_sent = now
         self._forget_initiation(peer)
         index = self._new_index()
         try:
@@ -163,7 +167,6 @@ class Device:
             return  # A public key of low order: such a peer is never sent anything.
         peer.initiated = handshake
         self._initiated[index] = peer
-        peer.last_handshake_sent = now
         self._sessions.send_handshake(peer.id, peer.cookie.add_macs(message.pack(), now), now)
         self._timers.initiation_sent(peer, now)
 

@@ -31,7 +31,7 @@ class Keypair:
     peer: int
     local_index: int
     remote_index: int
-    keys: TransportKeys
+    keys: TransportKeys = field(repr=False)
     initiator: bool
     birth: int
     send_counter: int = 0

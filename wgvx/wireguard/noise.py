@@ -7,7 +7,7 @@ messages. Private ephemeral keys come in from outside: nothing here draws random
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from wgvx.drops import Drop, Reason
@@ -31,11 +31,11 @@ class TransportKeys(NamedTuple):
 class Handshake:
     """C, H and the ephemerals between two messages of one handshake."""
 
-    chaining_key: bytes
+    chaining_key: bytes = field(repr=False)
     hash: bytes
     local_index: int
     remote_index: int = 0
-    ephemeral_private: bytes = b""
+    ephemeral_private: bytes = field(default=b"", repr=False)
     remote_ephemeral: bytes = b""
 
     def mix_hash(self, data: bytes) -> None:

@@ -56,9 +56,17 @@ class Timers:
 
     def next_deadline(self) -> int | None:
         """When :meth:`expire` is next worth calling."""
-        while self._heap and not self._is_live(self._heap[0]):
+        while self._heap:
+            when, peer_id, timer = self._heap[0]
+            peer = self._peers.get(peer_id)
+            if peer is not None and peer.deadlines.queued.get(timer) == when:
+                if peer.deadlines.due.get(timer) == when:
+                    return when
+                del peer.deadlines.queued[timer]
+                if timer in peer.deadlines.due:  # Put off.
+                    self._queue(peer, timer, peer.deadlines.due[timer])
             heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        return None
 
     def expire(self, now: int) -> None:
         """Act on all deadlines up to ``now``."""
@@ -66,6 +74,7 @@ class Timers:
             _, peer_id, timer = heapq.heappop(self._heap)
             peer = self._peers[peer_id]
             del peer.deadlines.due[timer]
+            del peer.deadlines.queued[timer]
             self._fire[timer](peer, now)
 
     def take_unreachable(self) -> set[int]:
@@ -73,15 +82,18 @@ class Timers:
         unreachable, self._unreachable = self._unreachable, set()
         return unreachable
 
-    def _is_live(self, item: tuple[int, int, Timer]) -> bool:
-        deadline, peer_id, timer = item
-        peer = self._peers.get(peer_id)
-        return peer is not None and peer.deadlines.due.get(timer) == deadline
-
     def _arm(self, peer: Peer, timer: Timer, deadline: int) -> None:
-        if peer.deadlines.due.get(timer) != deadline:
-            peer.deadlines.due[timer] = deadline
-            heapq.heappush(self._heap, (deadline, peer.id, timer))
+        """A deadline that is put off queues nothing new, so that the queue cannot be made to grow:
+        it is found put off when the queue comes to it.
+        """
+        peer.deadlines.due[timer] = deadline
+        queued = peer.deadlines.queued.get(timer)
+        if queued is None or deadline < queued:
+            self._queue(peer, timer, deadline)
+
+    def _queue(self, peer: Peer, timer: Timer, when: int) -> None:
+        peer.deadlines.queued[timer] = when
+        heapq.heappush(self._heap, (when, peer.id, timer))
 
     def _arm_if_idle(self, peer: Peer, timer: Timer, deadline: int) -> None:
         if timer not in peer.deadlines.due:
