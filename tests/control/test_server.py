@@ -7,9 +7,7 @@ import contextlib
 import json
 import socket
 import stat
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +15,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.config.files import FDB
+from tests.control.controlled import MAC, TWO, ZERO, asked, controlled
 from tests.node.sites import (
     NETWORK,
     VNI,
     config,
     deliver,
-    make_node,
     peer,
     point,
     port_of,
     running,
-    until,
 )
 from tests.support.running import Run
-from wgvx.cli.main import main
 from wgvx.control import server as server_module
-from wgvx.control import status
-from wgvx.control.client import ControlError, ask, find
+from wgvx.control.client import ControlError
 from wgvx.control.paths import NodeLock
 from wgvx.control.server import ControlServer
 from wgvx.drops import Reason
-from wgvx.node import Node
 
 CONTRACT_DROPS = {
     *("malformed", "bad_mac1", "bad_mac2", "handshake_rate", "handshake_replay"),
@@ -48,30 +41,6 @@ CONTRACT_DROPS = {
     *("vtep_not_accepted", "short_frame", "own_mac", "bad_source_mac", "reserved_group"),
     *("static_moved", "no_remote", "too_big", "ecn_ce", "ttl", "port_full", "socket_full"),
 }
-
-MAC = "02:00:00:00:00:02"
-ZERO = "00:00:00:00:00:00"
-TWO = NETWORK + '[[network]]\nvni = 4201\ntap = "m1"\n'
-
-
-@asynccontextmanager
-async def controlled(folder: Path, *tables: str, number: int = 1) -> AsyncIterator[Node]:
-    """A node that answers at its control socket."""
-    async with running(config(folder, number, *tables)) as node:
-        lock = NodeLock(node.config.name)
-        control = ControlServer(node, lock)
-        try:
-            await control.start()
-            yield node
-        finally:
-            await control.close()
-            await asyncio.sleep(0.01)  # Let the connections see their end.
-            lock.release()
-
-
-async def asked(command: str, name: str = "n1", **arguments: Any) -> Any:
-    """As a command asks."""
-    return await asyncio.to_thread(lambda: ask(find(name), command, **arguments))
 
 
 async def raw(folder: Path, data: bytes, *, eof: bool = False) -> list[Any]:
@@ -301,16 +270,19 @@ def test_no_request_raises(run: Run, folder: Path) -> None:
             def attempt(request: Any) -> None:
                 answer = control._answer(json.dumps(request).encode() + b"\n")
                 assert set(answer) in ({"result"}, {"error", "status"})
+                if isinstance(answer.get("result"), Iterator):
+                    answer = {"result": list(answer["result"])}
                 json.dumps(answer)
-
-            attempt()
 
             @given(st.binary(max_size=200))
             def noise(line: bytes) -> None:
                 assert set(control._answer(line)) == {"error", "status"}
 
-            noise()
-            lock.release()
+            try:
+                attempt()
+                noise()
+            finally:
+                lock.release()
 
     run(scenario())
 
@@ -350,226 +322,3 @@ def test_a_node_with_memory_ports_has_no_namespace(run: Run, folder: Path) -> No
             assert caught.value.exit_status == 2
 
     run(scenario())
-
-
-# wgvx fdb
-
-
-async def wgvx(*arguments: str) -> int:
-    """The command, in a thread of its own: the node answers it from this one."""
-    return await asyncio.to_thread(main, list(arguments))
-
-
-def rows_of(node: Node, vni: int = VNI) -> dict[str, list[str]]:
-    """State and VTEPs of the rows that are not the node's own."""
-    found: dict[str, list[str]] = {}
-    for row in status.fdb(node, vni):
-        if row["vtep"] is not None:
-            found.setdefault(row["mac"], []).append(f"{row['state']} {row['vtep']}")
-    return found
-
-
-def test_fdb_edits(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    async def scenario() -> None:
-        async with controlled(folder, peer(2), NETWORK) as node:
-            flood = ["static 10.254.0.2"]
-            assert await wgvx("fdb", "n1", "add", MAC, "10.254.0.9") == 0
-            assert rows_of(node) == {ZERO: flood, MAC: ["static 10.254.0.9"]}
-            assert await wgvx("fdb", "n1", "add", MAC, "fd00::9") == 0  # It moves there.
-            assert rows_of(node)[MAC] == ["static fd00::9"]
-            assert await wgvx("fdb", "n1", "del", MAC, "10.254.0.9") == 1
-            assert await wgvx("fdb", "n1", "del", MAC.upper(), "fd00:0::9") == 0
-            assert await wgvx("fdb", "n1", "del", MAC) == 1
-            assert rows_of(node) == {ZERO: flood}
-            # The flood list takes several, each once.
-            for _ in range(2):
-                assert await wgvx("fdb", "n1", "add", ZERO, "10.254.0.3") == 0
-            assert rows_of(node) == {ZERO: [*flood, "static 10.254.0.3"]}
-            assert await wgvx("fdb", "n1", "del", ZERO, "10.254.0.3") == 0
-            # Nothing but a static entry is there to flush.
-            assert await wgvx("fdb", "n1", "add", MAC, "10.254.0.9") == 0
-            assert await wgvx("fdb", "n1", "flush") == 0
-            assert await wgvx("fdb", "n1", "flush", "--static", "--vtep", "10.254.0.8") == 0
-            assert MAC in rows_of(node)
-            assert await wgvx("fdb", "n1", "flush", "--static", "--vtep", "10.254.0.9") == 0
-            assert rows_of(node) == {ZERO: flood}
-
-    run(scenario())
-    captured = capsys.readouterr()
-    assert captured.out.splitlines() == [
-        *("0 entries deleted", "0 entries deleted", "1 entry deleted"),
-    ]
-    assert captured.err.splitlines() == [
-        f"wgvx: there is no entry {MAC} at 10.254.0.9",
-        f"wgvx: there is no entry {MAC}",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "exit_status", "said"),
-    [
-        (["add", "nonsense", "10.254.0.2"], 2, "'nonsense' is not a MAC address"),
-        (["add", "02-00-00-00-00-02", "10.254.0.2"], 2, "want six bytes as 02:"),
-        (["add", MAC, "nonsense"], 2, "'nonsense' is not a VTEP"),
-        (["add", MAC, "10.254.0.2/32"], 2, "is not a VTEP"),
-        (["add", MAC, "224.0.0.1"], 2, "is not a VTEP"),
-        (["add", MAC, "0.0.0.0"], 2, "is not a VTEP"),
-        (["add", MAC, "fe80::1%1"], 2, "is not a VTEP"),
-        (["add", MAC, ""], 2, "is not a VTEP"),
-        (["del", MAC, ""], 2, "is not a VTEP"),
-        (["flush", "--vtep", ""], 2, "is not a VTEP"),
-        (["del", MAC], 1, "there is no entry"),
-        (["del", ZERO, "10.254.0.9"], 1, "there is no flood list entry at 10.254.0.9"),
-        (["add", MAC, "10.254.0.2", "--vni", "7"], 2, "no network with VNI 7 (it has 4200)"),
-        (["--vni", "7"], 2, "no network with VNI 7"),
-        (["flush", "--vni", "-1"], 2, "no network with VNI -1"),
-    ],
-)
-def test_fdb_refusals(
-    arguments: list[str],
-    exit_status: int,
-    said: str,
-    run: Run,
-    folder: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    async def scenario() -> None:
-        async with controlled(folder, peer(2), NETWORK) as node:
-            before = rows_of(node)
-            assert await wgvx("fdb", "n1", *arguments) == exit_status
-            assert rows_of(node) == before
-
-    run(scenario())
-    captured = capsys.readouterr()
-    assert said in captured.err
-    assert captured.err.startswith("wgvx: ")
-    assert captured.err.count("\n") == 1
-    assert captured.out == ""
-
-
-def test_fdb_of_a_family_that_the_node_has_not(run: Run, folder: Path) -> None:
-    async def scenario() -> None:
-        configured = config(folder, 1, NETWORK)
-        ipv4 = replace(configured.node, addresses=configured.node.addresses[:1])
-        node = make_node(replace(configured, node=ipv4))
-        lock = NodeLock("n1")
-        control = ControlServer(node, lock)
-        answer = control._answer(
-            json.dumps({"command": "fdb_add", "mac": MAC, "vtep": "fd00::2"}).encode()
-        )
-        assert answer["status"] == 2
-        assert "no tunnel address of its family" in answer["error"]
-        await node.close()
-        lock.release()
-
-    run(scenario())
-
-
-def test_fdb_of_a_ports_own_mac(run: Run, folder: Path) -> None:
-    async def scenario() -> None:
-        async with controlled(folder, NETWORK) as node:
-            own = port_of(node).mac.hex(":")
-            with pytest.raises(ControlError, match=f"{own} is the address of a port") as caught:
-                await asked("fdb_add", mac=own, vtep="10.254.0.2")
-            assert caught.value.exit_status == 2
-            assert await wgvx("fdb", "n1", "del", own) == 1
-            assert await wgvx("fdb", "n1", "flush", "--static") == 0
-            assert [row["mac"] for row in await asked("fdb")] == [own]
-
-    run(scenario())
-
-
-def test_fdb_of_several_networks(
-    run: Run, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async def scenario() -> None:
-        async with controlled(folder, peer(2), TWO) as node:
-            assert await wgvx("fdb", "n1", "add", MAC, "10.254.0.2") == 2
-            assert "--vni N (this node has 4200, 4201)" in capsys.readouterr().err
-            assert await wgvx("fdb", "n1", "add", MAC, "10.254.0.2", "--vni", "4201") == 0
-            assert await wgvx("fdb", "n1", "--vni", "4200", "add", MAC, "10.254.0.3") == 0
-            assert rows_of(node)[MAC] == ["static 10.254.0.3"]
-            assert rows_of(node, 4201)[MAC] == ["static 10.254.0.2"]
-            assert await wgvx("fdb", "n1", "--vni", "4201", "--json") == 0
-            shown = json.loads(capsys.readouterr().out)
-            assert {row["vni"] for row in shown} == {4201}
-            assert await wgvx("fdb", "n1", "--json") == 0
-            assert {row["vni"] for row in json.loads(capsys.readouterr().out)} == {4200, 4201}
-            assert await wgvx("fdb", "n1", "flush", "--static", "--vni", "4200") == 0
-            assert MAC not in rows_of(node)
-            assert MAC in rows_of(node, 4201)
-            assert await wgvx("fdb", "n1", "flush", "--static") == 0
-            assert MAC not in rows_of(node, 4201)
-
-    run(scenario())
-
-
-def test_fdb_without_networks(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    async def scenario() -> None:
-        async with controlled(folder):
-            assert await wgvx("fdb", "n1", "--json") == 0
-            assert json.loads(capsys.readouterr().out) == []
-            assert await wgvx("fdb", "n1", "flush") == 0
-            assert await wgvx("fdb", "n1", "add", MAC, "10.254.0.2") == 2
-            assert "this node has none" in capsys.readouterr().err
-
-    run(scenario())
-
-
-def test_static_entries_of_the_file_are_there(run: Run, folder: Path) -> None:
-    entry = FDB % (f'"{MAC}"', '"10.254.0.2"')
-
-    async def scenario() -> None:
-        async with controlled(folder, peer(2), NETWORK + entry) as node:
-            assert rows_of(node)[MAC] == ["static 10.254.0.2"]
-
-    run(scenario())
-
-
-# wgvx show
-
-
-def test_show_for_people(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    async def scenario() -> None:
-        async with controlled(folder, peer(2), NETWORK) as node:
-            port_of(node).inject(b"short")
-            await until(lambda: node.dataplane.drops()[Reason.SHORT_FRAME] == 1)
-            assert await wgvx("show") == 0
-            shown = capsys.readouterr().out
-            for part in ("n1", "10.254.0.2/32, fd00::2/128", "never", "short_frame", "1350"):
-                assert part in shown
-            assert "malformed" not in shown
-            assert await wgvx("show", "--json") == 0
-            (only,) = json.loads(capsys.readouterr().out)
-            assert only["name"] == "n1"
-            # A path whose stem counts, whether or not there is such a file.
-            assert await wgvx("show", "/nowhere/n1.toml", "--json") == 0
-            assert json.loads(capsys.readouterr().out)["drops"]["short_frame"] == 1
-            assert await wgvx("show", "n2") == 1
-            assert "no node n2 is running; running: n1" in capsys.readouterr().err
-
-    run(scenario())
-    assert main(["show"]) == 0
-    assert capsys.readouterr().out == "no node is running\n"
-    assert main(["show", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == []
-    for command in ("show", "fdb", "down", "exec"):
-        trailer = ["--", "true"] if command == "exec" else []
-        assert main([command, "n1", *trailer]) == (125 if command == "exec" else 1)
-        assert "no node n1 is running" in capsys.readouterr().err
-
-
-def test_a_node_that_is_starting_does_not_hide_the_others(
-    run: Run, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    starting = NodeLock("n0")
-
-    async def scenario() -> None:
-        async with controlled(folder, NETWORK):
-            assert await wgvx("show", "--json") == 0
-
-    run(scenario())
-    captured = capsys.readouterr()
-    assert [node["name"] for node in json.loads(captured.out)] == ["n1"]
-    assert "node n0 does not answer" in captured.err
-    starting.release()

@@ -298,12 +298,13 @@ def test_a_budget_is_kept_and_nothing_is_lost(
 
 def test_no_datagram_says_do_not_fragment(udp: UdpSocket, family: socket.AddressFamily) -> None:
     """As the kernel's WireGuard: too large for the path is fragmented, by us or on the way."""
-    level, option, value = (
-        (socket.IPPROTO_IP, underlay._IP_MTU_DISCOVER, underlay._PMTUDISC_DONT)
+    level, option = (
+        (socket.IPPROTO_IP, underlay._IP_MTU_DISCOVER)
         if family == socket.AF_INET
-        else (socket.IPPROTO_IPV6, underlay._IPV6_MTU_DISCOVER, underlay._PMTUDISC_DONT)
+        else (socket.IPPROTO_IPV6, underlay._IPV6_MTU_DISCOVER)
     )
-    assert udp._socket.getsockopt(level, option) == value
+    dont, omit = 0, 5  # linux/in.h: both leave DF clear
+    assert udp._socket.getsockopt(level, option) in (dont, omit)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a raw socket needs root")
