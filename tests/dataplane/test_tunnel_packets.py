@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.dataplane.conftest import DataPlaneClass
 from tests.dataplane.rig import (
     MTU,
     PORT,
@@ -144,24 +145,36 @@ def test_overlapping_fragments_give_nothing(rig: Rig) -> None:
     assert rig.drops() == {Reason.FRAGMENT: 3}
 
 
-def test_a_flood_of_fragments_spares_other_peers(rig3: Rig) -> None:
+@pytest.mark.parametrize(
+    "greedy",
+    [[(2, 2)], [(2, 2), (2, 8), (2, 9), (2, 10)], [(2, 2), (3, 3), (4, 4)]],
+    ids=["one peer", "one peer, four addresses", "three peers"],
+)
+def test_a_flood_of_fragments_spares_other_peers(
+    dataplane_class: DataPlaneClass, greedy: list[tuple[int, int]]
+) -> None:
+    rig = Rig(dataplane_class, peers=5)
+    rig.dataplane.add_allowed_ip(2, (tunnel(0), 24))
+
     def flood() -> None:
-        for name in range(2500):
-            rig3.receive(packet(bytes(1000), flags=0x2000, identification=name))
+        for name in range(2520):
+            peer, source = greedy[name % len(greedy)]
+            begin = packet(bytes(1000), source=source, flags=0x2000, identification=name)
+            rig.receive(begin, peer=peer)
 
     parts = {}
-    for number in (3, 4):
+    for number in (5, 6):
         segment = datagram_of(FRAME, source=number)
         cut = ((segment[:800], 0x2000), (segment[800:], 100))
         parts[number] = [packet(part, source=number, flags=flags) for part, flags in cut]
-    rig3.receive(parts[3][0], peer=3)  # what waits already, and what comes later
+    rig.receive(parts[5][0], peer=5)  # what waits already, and what comes later
     flood()
-    rig3.receive(parts[4][0], peer=4)
+    rig.receive(parts[6][0], peer=6)
     flood()
-    for number in (3, 4):
-        assert rig3.receive(parts[number][1], peer=number).frames == [(PORT, FRAME)]
-    rig3.dataplane.age(rig3.now + 20 * SECOND)
-    assert rig3.drops() == {Reason.FRAGMENT: 5000}
+    for number in (5, 6):
+        assert rig.receive(parts[number][1], peer=number).frames == [(PORT, FRAME)]
+    rig.dataplane.age(rig.now + 20 * SECOND)
+    assert rig.drops() == {Reason.FRAGMENT: 2 * 2520}
 
 
 def test_a_ping_in_fragments_is_answered_whole_where_it_fits(rig: Rig) -> None:

@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.vxlan.fragments import DATA, add, piece, refused
 from tests.vxlan.packets import A4, A6, B4, B6, address, assert_drop, dropped
-from wgvx.drops import Drop, Reason
-from wgvx.vxlan.ip import Fragment, IpPacket
+from wgvx.drops import Reason
+from wgvx.vxlan.ip import IpPacket
 from wgvx.vxlan.reassembly import FRAGMENT_OVERHEAD, Reassembler
 
 SECOND = 10**9
-DATA = bytes(range(1, 41))
-
-
-def piece(
-    offset: int,
-    payload: bytes,
-    *,
-    more: bool = True,
-    identification: int = 1,
-    source: bytes = A4,
-    protocol: int = 17,
-    ecn: int = 0,
-    hop_limit: int = 64,
-) -> IpPacket:
-    destination = B4 if len(source) == 4 else B6
-    fragment = Fragment(identification, offset, more)
-    return IpPacket(source, destination, hop_limit, ecn, protocol, payload, fragment)
-
-
-def refused(reassembler: Reassembler, packet: IpPacket, now: int = 0) -> None:
-    assert_drop(Reason.FRAGMENT, reassembler.add, packet, now)
 
 
 # ---- putting together ----
@@ -40,7 +20,7 @@ def refused(reassembler: Reassembler, packet: IpPacket, now: int = 0) -> None:
 
 def test_a_whole_packet_passes() -> None:
     packet = IpPacket(A4, B4, 64, 0, 17, DATA, None)
-    assert Reassembler().add(packet, 0) is packet
+    assert add(Reassembler(), packet) is packet
 
 
 @pytest.mark.parametrize("source", [A4, A6])
@@ -52,7 +32,7 @@ def test_any_order(source: bytes, order: tuple[int, ...]) -> None:
         piece(32, DATA[32:], source=source, more=False),
     ]
     reassembler = Reassembler()
-    results = [reassembler.add(pieces[index], now) for now, index in enumerate(order)]
+    results = [add(reassembler, pieces[index], now) for now, index in enumerate(order)]
     assert results[:2] == [None, None]
     destination = B4 if source == A4 else B6
     assert results[2] == IpPacket(source, destination, 9, 0, 17, DATA, None)
@@ -69,18 +49,29 @@ def test_datagrams_are_told_apart() -> None:
         piece(0, DATA[:8], source=A6),
     ]
     for first in firsts:
-        assert reassembler.add(first, 0) is None
+        assert add(reassembler, first) is None
     assert len(reassembler) == 5
-    whole = reassembler.add(piece(8, b"!", more=False, identification=2), 0)
+    whole = add(reassembler, piece(8, b"!", more=False, identification=2))
     assert whole is not None
     assert whole.payload == DATA[:8] + b"!"
     assert len(reassembler) == 4
 
 
+def test_owners_never_share_a_datagram() -> None:
+    reassembler = Reassembler()
+    assert add(reassembler, piece(0, DATA[:8]), owner=1) is None
+    assert add(reassembler, piece(8, b"2", more=False), owner=2) is None
+    assert len(reassembler) == 2
+    for owner, packet in ((1, piece(8, b"1", more=False)), (2, piece(0, DATA[8:16]))):
+        whole = add(reassembler, packet, owner=owner)
+        assert whole is not None
+        assert whole.payload == (DATA[:8] + b"1" if owner == 1 else DATA[8:16] + b"2")
+
+
 def test_ipv6_goes_by_the_first_fragments_next_header() -> None:
     reassembler = Reassembler()
-    reassembler.add(piece(8, b"!", more=False, source=A6, protocol=6), 0)
-    whole = reassembler.add(piece(0, DATA[:8], source=A6), 0)
+    add(reassembler, piece(8, b"!", more=False, source=A6, protocol=6))
+    whole = add(reassembler, piece(0, DATA[:8], source=A6))
     assert whole is not None
     assert (whole.protocol, whole.payload) == (17, DATA[:8] + b"!")
 
@@ -88,8 +79,8 @@ def test_ipv6_goes_by_the_first_fragments_next_header() -> None:
 def test_ipv6_extension_headers_in_the_whole() -> None:
     options = bytes((17, 0, 1, 4, 0, 0, 0, 0))
     reassembler = Reassembler()
-    reassembler.add(piece(0, options, source=A6, protocol=60), 0)
-    whole = reassembler.add(piece(8, b"!", more=False, source=A6, protocol=60), 0)
+    add(reassembler, piece(0, options, source=A6, protocol=60))
+    whole = add(reassembler, piece(8, b"!", more=False, source=A6, protocol=60))
     assert whole is not None
     assert (whole.protocol, whole.payload) == (17, b"!")
 
@@ -100,9 +91,9 @@ def test_ipv6_extension_headers_in_the_whole() -> None:
 )
 def test_ipv6_extension_headers_that_are_wrong_in_the_whole(protocol: int, begin: bytes) -> None:
     reassembler = Reassembler()
-    reassembler.add(piece(0, begin, source=A6, protocol=protocol), 0)
+    add(reassembler, piece(0, begin, source=A6, protocol=protocol))
     last = piece(8, b"!", more=False, source=A6)
-    assert_drop(Reason.INNER_MALFORMED, reassembler.add, last, 0)
+    assert_drop(Reason.INNER_MALFORMED, reassembler.add, last, 0, 1)
     assert (len(reassembler), reassembler.expire(0)) == (0, 1)
 
 
@@ -121,8 +112,8 @@ def test_ipv6_extension_headers_that_are_wrong_in_the_whole(protocol: int, begin
 )
 def test_ecn_of_the_whole(marks: tuple[int, int], expected: int) -> None:
     reassembler = Reassembler()
-    reassembler.add(piece(0, DATA[:8], ecn=marks[0]), 0)
-    whole = reassembler.add(piece(8, b"!", more=False, ecn=marks[1]), 0)
+    add(reassembler, piece(0, DATA[:8], ecn=marks[0]))
+    whole = add(reassembler, piece(8, b"!", more=False, ecn=marks[1]))
     assert whole is not None
     assert whole.ecn == expected
 
@@ -130,7 +121,7 @@ def test_ecn_of_the_whole(marks: tuple[int, int], expected: int) -> None:
 @pytest.mark.parametrize("marks", [(0, 3), (3, 0), (0, 1), (2, 0)])
 def test_ecn_capable_and_not_are_not_mixed(marks: tuple[int, int]) -> None:
     reassembler = Reassembler()
-    reassembler.add(piece(0, DATA[:8], ecn=marks[0]), 0)
+    add(reassembler, piece(0, DATA[:8], ecn=marks[0]))
     refused(reassembler, piece(8, b"!", more=False, ecn=marks[1]))
     assert (len(reassembler), reassembler.expire(0)) == (0, 1)
 
@@ -140,9 +131,9 @@ def test_ecn_capable_and_not_are_not_mixed(marks: tuple[int, int]) -> None:
 
 def test_an_exact_duplicate_is_refused_alone() -> None:
     reassembler = Reassembler()
-    reassembler.add(piece(8, DATA[8:16], more=False), 0)
+    add(reassembler, piece(8, DATA[8:16], more=False))
     refused(reassembler, piece(8, DATA[8:16], more=False))
-    whole = reassembler.add(piece(0, DATA[:8]), 0)
+    whole = add(reassembler, piece(0, DATA[:8]))
     assert whole is not None
     assert whole.payload == DATA[:16]
     assert reassembler.expire(0) == 0
@@ -168,8 +159,8 @@ def test_an_exact_duplicate_is_refused_alone() -> None:
 )
 def test_what_makes_a_datagram_forgotten(bad: IpPacket) -> None:
     reassembler = Reassembler()
-    reassembler.add(piece(16, DATA[16:32]), 0)
-    reassembler.add(piece(0, DATA[:8], identification=2), 0)
+    add(reassembler, piece(16, DATA[16:32]))
+    add(reassembler, piece(0, DATA[:8], identification=2))
     refused(reassembler, bad)
     assert len(reassembler) == 1
     assert reassembler.charge == 8 + FRAGMENT_OVERHEAD
@@ -188,7 +179,7 @@ def test_what_makes_a_datagram_forgotten(bad: IpPacket) -> None:
 )
 def test_the_end_does_not_move(bad: IpPacket) -> None:
     reassembler = Reassembler()
-    reassembler.add(piece(16, DATA[16:24], more=False), 0)
+    add(reassembler, piece(16, DATA[16:24], more=False))
     refused(reassembler, bad)
     assert len(reassembler) == 0
 
@@ -197,8 +188,8 @@ def test_the_end_does_not_move(bad: IpPacket) -> None:
 def test_the_largest(source: bytes, most: int) -> None:
     reassembler = Reassembler()
     split = most - most % 8
-    reassembler.add(piece(0, bytes(split), source=source), 0)
-    whole = reassembler.add(piece(split, bytes(most - split), source=source, more=False), 0)
+    add(reassembler, piece(0, bytes(split), source=source))
+    whole = add(reassembler, piece(split, bytes(most - split), source=source, more=False))
     assert whole is not None
     assert len(whole.payload) == most
     refused(reassembler, piece(split, bytes(most - split + 1), source=source, more=False))
@@ -209,8 +200,8 @@ def test_the_largest(source: bytes, most: int) -> None:
 
 def test_time_runs_from_the_first_fragment() -> None:
     reassembler = Reassembler(timeout=15 * SECOND)
-    reassembler.add(piece(0, DATA[:8]), 0)
-    reassembler.add(piece(8, DATA[8:16]), 14 * SECOND)
+    add(reassembler, piece(0, DATA[:8]))
+    add(reassembler, piece(8, DATA[8:16]), 14 * SECOND)
     assert reassembler.expire(15 * SECOND - 1) == 0
     assert reassembler.expire(15 * SECOND) == 2
     assert (len(reassembler), reassembler.charge) == (0, 0)
@@ -218,105 +209,9 @@ def test_time_runs_from_the_first_fragment() -> None:
 
 def test_a_late_fragment_completes_nothing() -> None:
     reassembler = Reassembler()
-    reassembler.add(piece(0, DATA[:8]), 0)
-    assert reassembler.add(piece(8, b"!", more=False), 15 * SECOND) is None
+    add(reassembler, piece(0, DATA[:8]))
+    assert add(reassembler, piece(8, b"!", more=False), 15 * SECOND) is None
     assert reassembler.expire(15 * SECOND) == 1
-
-
-# ---- limits ----
-
-
-def test_a_source_loses_its_own_oldest_datagram() -> None:
-    reassembler = Reassembler(limit_packets=8, source_limit_packets=2)
-    other = address("10.254.0.9")
-    reassembler.add(piece(0, DATA[:8], source=other), 0)
-    for identification in (1, 2, 3):
-        reassembler.add(piece(0, DATA[:8], identification=identification), 0)
-    assert (len(reassembler), reassembler.expire(0)) == (3, 1)
-    assert reassembler.add(piece(8, b"!", more=False, identification=1), 0) is None  # a new one
-    assert reassembler.add(piece(8, b"!", more=False, identification=3), 0) is not None
-    assert reassembler.add(piece(8, b"!", more=False, source=other), 0) is not None
-
-
-def test_a_full_house_refuses_a_new_source() -> None:
-    reassembler = Reassembler(limit_packets=4, source_limit_packets=2)
-    for identification in (1, 2):
-        reassembler.add(piece(0, DATA[:8], identification=identification), 0)
-        reassembler.add(piece(0, DATA[:8], identification=identification, source=A6), 0)
-    refused(reassembler, piece(0, DATA[:8], source=address("10.254.0.9")))
-    assert (len(reassembler), reassembler.expire(0)) == (4, 0)
-    # Whoever is in already may go on, at the cost of its own.
-    assert reassembler.add(piece(0, DATA[:8], identification=3), 0) is None
-    assert (len(reassembler), reassembler.expire(0)) == (4, 1)
-
-
-def test_bytes_of_a_source() -> None:
-    room = 2 * (1000 + FRAGMENT_OVERHEAD)
-    reassembler = Reassembler(source_limit_bytes=room)
-    reassembler.add(piece(0, bytes(1000), identification=1), 0)
-    reassembler.add(piece(0, bytes(1000), identification=2), 0)
-    reassembler.add(piece(1000, bytes(1000), identification=2), 0)
-    assert (len(reassembler), reassembler.charge, reassembler.expire(0)) == (1, room, 1)
-    # Nothing of its own is left to give up: the datagram itself goes.
-    refused(reassembler, piece(2000, bytes(8), identification=2))
-    assert (len(reassembler), reassembler.charge, reassembler.expire(0)) == (0, 0, 2)
-
-
-def test_bytes_of_all() -> None:
-    reassembler = Reassembler(limit_bytes=2 * (1000 + FRAGMENT_OVERHEAD), source_limit_bytes=5000)
-    others = [address("10.254.0.8"), address("10.254.0.9")]
-    for source in others:
-        reassembler.add(piece(0, bytes(1000), source=source), 0)
-    refused(reassembler, piece(0, bytes(8)))
-    # Room is made by a source at its own cost only.
-    reassembler.add(piece(0, bytes(1000), source=others[0], identification=2), 0)
-    assert (len(reassembler), reassembler.expire(0)) == (2, 1)
-    refused(reassembler, piece(1000, b"!", more=False, source=others[1]))
-    assert (len(reassembler), reassembler.expire(0)) == (1, 1)
-    assert reassembler.add(piece(1000, b"!", more=False, source=others[0], identification=2), 0)
-
-
-@settings(max_examples=40)
-@given(
-    st.lists(
-        st.tuples(
-            st.integers(0, 6), st.integers(0, 9), st.integers(0, 60), st.integers(1, 120)
-        ).map(lambda t: (address(f"10.0.0.{t[0]}"), t[1], t[2] * 8, t[3])),
-        max_size=120,
-    )
-)
-def test_bounds_hold_and_every_fragment_is_accounted_for(
-    arrivals: list[tuple[bytes, int, int, int]],
-) -> None:
-    reassembler = Reassembler(limit_packets=8, limit_bytes=6000)
-    held = dropped_count = delivered = 0
-    for now, (source, identification, offset, length) in enumerate(arrivals):
-        packet = piece(
-            offset,
-            bytes(length),
-            source=source,
-            identification=identification,
-            more=length % 8 == 0,
-        )
-        try:
-            whole = reassembler.add(packet, now)
-        except Drop:
-            dropped_count += 1
-            continue
-        held += 1
-        assert len(reassembler) <= 8
-        assert reassembler.charge <= 6000
-        if whole is not None:
-            delivered += 1
-            assert len(whole.payload) == offset + length or not packet.fragment
-    given_up = reassembler.expire(len(arrivals))
-    assert given_up <= held
-    remaining = reassembler.expire(10**15)
-    assert remaining <= held - given_up
-    assert held + dropped_count == len(arrivals)
-    assert (len(reassembler), reassembler.charge) == (0, 0)
-    if not delivered:
-        assert given_up + remaining == held
 
 
 # ---- against a model ----
@@ -358,7 +253,7 @@ def test_delivers_exactly_what_the_model_does(
         if duplicate:
             refused(reassembler, packet)
             continue
-        whole = reassembler.add(packet, 0)
+        whole = add(reassembler, packet)
         if len(have) == len(data):
             assert whole is not None
             assert (whole.payload, whole.fragment) == (data, None)
@@ -377,7 +272,7 @@ def test_never_delivers_what_was_not_sent(parts: list[tuple[int, int, bool]]) ->
         packet = piece(start * 8, data[start * 8 : start * 8 + length], more=more)
 
         def receive(packet: IpPacket = packet) -> None:
-            whole = reassembler.add(packet, 0)
+            whole = add(reassembler, packet)
             if whole is not None:
                 assert whole.payload == data[: len(whole.payload)]
 

@@ -139,17 +139,17 @@ class ReferenceDataPlane(DataPlane):
         if datagram.tos & _ECN_CE == _ECN_CE:
             packet = ip.mark_ce(packet)
         if destination in self._addresses:
-            self._deliver(packet, now)
+            self._deliver(peer, packet, now)
         elif self._forward:
             self._relay(peer, packet, destination, now)
         else:
             raise Drop(Reason.NO_ROUTE)
 
-    def _deliver(self, packet: bytes, now: int) -> None:
+    def _deliver(self, peer: PeerState, packet: bytes, now: int) -> None:
         """A tunnel packet for us: VXLAN, or a ping of our tunnel address."""
         parsed: ip.IpPacket | None = ip.parse(packet)
         if parsed is not None and parsed.fragment is not None:
-            parsed = self._reassembler.add(parsed, now)
+            parsed = self._reassembler.add(parsed, now, peer.id)
         if parsed is None:
             return
         if parsed.protocol == ip.PROTOCOL_UDP:

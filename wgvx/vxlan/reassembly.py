@@ -1,14 +1,14 @@
 """Fragments of tunnel packets, put together again within bounds (RFC 791, 8200, 5722, 8900).
 
 A VTEP must not fragment, but Linux leaves DF clear over an IPv4 overlay, so a frame too large for a
-peer's tunnel arrives as fragments. Whatever is sent, no more than the limits is held; who sends too
-much loses its own oldest datagrams, never another source's.
+peer's tunnel arrives as fragments. Whatever is sent, no more than the limits is held, and where
+room is short, whoever holds the most loses its oldest datagram.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from wgvx.drops import Drop, Reason
 from wgvx.vxlan.ip import (
@@ -26,9 +26,16 @@ DEFAULT_TIMEOUT = 15 * 10**9
 FRAGMENT_OVERHEAD = 256
 """Charged for each fragment besides its payload, so that tiny ones cannot hold much more memory."""
 
-# (source, destination, identification, protocol or -1): RFC 791 tells datagrams apart by the
-# protocol too; RFC 8200 does not, for there only the first fragment's next header counts.
-_Key = tuple[bytes, bytes, int, int]
+
+class _Key(NamedTuple):
+    """What tells datagrams apart: the owner too, so that no two peers share one."""
+
+    owner: int
+    source: bytes
+    destination: bytes
+    identification: int
+    protocol: int
+    """Over IPv4 (RFC 791). -1 over IPv6: there only the first fragment's counts (RFC 8200)."""
 
 
 class _Datagram:
@@ -88,8 +95,8 @@ class Reassembler:
     """Holds fragments until their datagram is whole.
 
     ``limit_packets`` datagrams and ``limit_bytes`` (payloads and an overhead for each fragment) at
-    most, a quarter of either from one source address; ``timeout`` nanoseconds from a datagram's
-    first fragment on.
+    most, a quarter of either for one owner: the peer that sent them, whatever addresses it has.
+    ``timeout`` nanoseconds from a datagram's first fragment on.
     """
 
     def __init__(
@@ -98,14 +105,14 @@ class Reassembler:
         limit_packets: int = DEFAULT_LIMIT_PACKETS,
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
         timeout: int = DEFAULT_TIMEOUT,
-        source_limit_packets: int | None = None,
-        source_limit_bytes: int | None = None,
+        owner_limit_packets: int | None = None,
+        owner_limit_bytes: int | None = None,
     ) -> None:
         self.limit_packets = limit_packets
         self.limit_bytes = limit_bytes
         self.timeout = timeout
-        self.source_limit_packets = source_limit_packets or max(limit_packets // 4, 1)
-        self.source_limit_bytes = source_limit_bytes or limit_bytes // 4
+        self.owner_limit_packets = owner_limit_packets or max(limit_packets // 4, 1)
+        self.owner_limit_bytes = owner_limit_bytes or limit_bytes // 4
         self._datagrams: dict[_Key, _Datagram] = {}  # the oldest first
         self._charge = 0
         self._given_up = 0
@@ -119,8 +126,10 @@ class Reassembler:
         """Bytes held, overhead included."""
         return self._charge
 
-    def add(self, packet: IpPacket, now: int) -> IpPacket | None:
-        """Take one fragment; the whole packet once nothing of it is missing, else ``None``.
+    def add(self, packet: IpPacket, now: int, owner: int) -> IpPacket | None:
+        """Take one fragment from ``owner``, the id of the peer that sent it.
+
+        The whole packet once nothing of it is missing, else ``None``.
 
         Raises ``Drop(FRAGMENT)`` for a fragment that is empty, not last and no multiple of 8 bytes
         long, past 65535 bytes, overlapping (RFC 5722), contradicting the end that another told, or
@@ -134,7 +143,8 @@ class Reassembler:
             return packet
         self._forget_late(now)
         ipv4 = len(packet.source) == 4
-        key = (
+        key = _Key(
+            owner,
             packet.source,
             packet.destination,
             fragment.identification,
@@ -151,7 +161,7 @@ class Reassembler:
                 raise Drop(Reason.FRAGMENT)
             if datagram.conflicts(offset, end, more):
                 self._refuse(datagram)
-        if not self._make_room(packet, datagram):
+        if not self._make_room(owner, _charge(packet), datagram):
             self._refuse(datagram)
         if datagram is None:
             datagram = self._datagrams[key] = _Datagram(key, now + self.timeout)
@@ -188,23 +198,35 @@ class Reassembler:
             first.source, first.destination, first.hop_limit, ecn, protocol, payload, None
         )
 
-    def _make_room(self, packet: IpPacket, datagram: _Datagram | None) -> bool:
-        """Forget other datagrams of the packet's source, the oldest first, until it fits."""
-        mine = [held for held in self._datagrams.values() if held.key[0] == packet.source]
+    def _make_room(self, owner: int, charge: int, datagram: _Datagram | None) -> bool:
+        """Forget datagrams, but never ``datagram``, until ``charge`` more of ``owner`` fits.
+
+        Over its own share, the owner loses its oldest. Over a total, whoever holds the most of what
+        is short does: the owner itself where nobody holds more, and of several others the one that
+        holds the oldest datagram.
+        """
         new = datagram is None
-        charge = _charge(packet)
-        while (
-            len(self._datagrams) + new > self.limit_packets
-            or len(mine) + new > self.source_limit_packets
-            or self._charge + charge > self.limit_bytes
-            or sum(held.charge for held in mine) + charge > self.source_limit_bytes
-        ):
-            oldest = next((held for held in mine if held is not datagram), None)
+        while True:
+            numbers, charges = {owner: 0}, {owner: 0}  # what each owner holds
+            for key, held in self._datagrams.items():
+                numbers[key.owner] = numbers.get(key.owner, 0) + 1
+                charges[key.owner] = charges.get(key.owner, 0) + held.charge
+            if (
+                numbers[owner] + new > self.owner_limit_packets
+                or charges[owner] + charge > self.owner_limit_bytes
+            ):
+                loser = owner
+            elif len(self._datagrams) + new > self.limit_packets:
+                loser = max(numbers, key=numbers.__getitem__)  # the first among equals
+            elif self._charge + charge > self.limit_bytes:
+                loser = max(charges, key=charges.__getitem__)
+            else:
+                return True
+            candidates = (held for held in self._datagrams.values() if held.key.owner == loser)
+            oldest = next((held for held in candidates if held is not datagram), None)
             if oldest is None:
                 return False
-            mine.remove(oldest)
             self._forget(oldest)
-        return True
 
     def _forget_late(self, now: int) -> None:
         while self._datagrams:
