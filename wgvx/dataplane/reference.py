@@ -133,8 +133,13 @@ class ReferenceDataPlane(DataPlane):
         self._raise_event(peer, peer.data_received(now))
 
         packet, source, destination = inner.parse(plaintext)
-        # "the source address of the packet [must be] one that routes to this peer" (section 2)
-        if self._allowed_ips.lookup(source) != peer.id:
+        # "the source address of the packet [must be] one that routes to this peer" (section 2),
+        # and what no host may send from is nobody's, however wide the peer's prefixes are.
+        if (
+            self._allowed_ips.lookup(source) != peer.id
+            or source in self._addresses
+            or ip.is_martian(source)
+        ):
             raise Drop(Reason.SOURCE_NOT_ALLOWED)
         if datagram.tos & _ECN_CE == _ECN_CE:
             packet = ip.mark_ce(packet)
@@ -328,7 +333,7 @@ class ReferenceDataPlane(DataPlane):
         self._send(self._peers[peer], message, HANDSHAKE_TOS, now)
 
     def reply(self, endpoint: Endpoint, message: bytes) -> None:
-        self._burst.datagrams.append(Datagram(message, endpoint, HANDSHAKE_TOS))
+        self._burst.datagrams.append(Datagram(message, endpoint))
 
     def send_staged(self, peer: int, now: int, *, or_keepalive: bool) -> bool:
         state = self._peers[peer]
