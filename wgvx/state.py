@@ -95,5 +95,5 @@ class StampFile:
                 "%s: %s; handshake stamps are not kept: after a restart with the clock set back, "
                 "peers may ignore this node. Set `state_dir` in [node] to a folder of your own",
                 self._path,
-                error,
+                error.strerror,
             )
