@@ -36,10 +36,7 @@ class Outcome:
 async def run(configs: tuple[Config, Config], pings: int, seconds: float) -> Outcome:
     """Two nodes in this very process; frames there and back, then as many as go through."""
     makers = [MemoryMaker(), MemoryMaker()]
-    nodes = [
-        Node(config, make_dataplane(None), lambda maker=maker: maker)  # type: ignore[misc]
-        for config, maker in zip(configs, makers, strict=True)
-    ]
+    nodes = [_node(config, maker) for config, maker in zip(configs, makers, strict=True)]
     try:
         for node in nodes:
             await node.start()
@@ -58,6 +55,10 @@ async def run(configs: tuple[Config, Config], pings: int, seconds: float) -> Out
     finally:
         for node in nodes:
             await node.close()
+
+
+def _node(config: Config, maker: MemoryMaker) -> Node:
+    return Node(config, make_dataplane(None), lambda: maker)
 
 
 def _frame(source: MemoryPort, destination: MemoryPort, payload: bytes) -> bytes:
