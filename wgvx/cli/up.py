@@ -28,6 +28,7 @@ from wgvx.underlay import UnderlayError
 
 log = logging.getLogger(__name__)
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 OFFLOADS = ("tso", "uso", "gso", "gro")
 FAILED = 1
 FAILED_WITH_COMMAND = 125
@@ -130,7 +131,7 @@ def _check_offloads(wanted: str | None) -> None:
 
 async def _serve(node: Node, config: Config, lock: NodeLock, command: list[str] | None) -> int:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in SIGNALS:
         loop.add_signal_handler(number, node.stop)
     control, uapi = ControlServer(node, lock), UapiServer(node)
     try:
@@ -149,6 +150,9 @@ async def _serve(node: Node, config: Config, lock: NodeLock, command: list[str] 
         await control.close()
         await uapi.close()
         await node.close()
+        # All is gone: a second signal must not make this a death by signal, once the loop that
+        # handles them is closed.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 async def _with_command(node: Node, command: list[str]) -> int:
