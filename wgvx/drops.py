@@ -67,6 +67,9 @@ class Reason(StrEnum):
     # The edges of the process.
     PORT_FULL = "port_full"
     SOCKET_FULL = "socket_full"
+    """The system had no room for what was to be sent."""
+    UNREACHABLE = "unreachable"
+    """The system refused to send: no route, no address of that family, a firewall."""
 
 
 class Drop(Exception):  # noqa: N818 - an outcome of a packet, not an error of the program

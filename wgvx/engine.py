@@ -19,7 +19,7 @@ from wgvx.wireguard.allowed_ips import Prefix
 from wgvx.wireguard.constants import SECOND
 from wgvx.wireguard.device import Device
 from wgvx.wireguard.handshake_queue import HandshakeQueue
-from wgvx.wireguard.sessions import Endpoint
+from wgvx.wireguard.sessions import Endpoint, News
 from wgvx.wireguard.tai64n import TimestampSource
 
 AGEING_INTERVAL = 10 * SECOND
@@ -244,6 +244,14 @@ class Engine:
             burst = self.dataplane.take()
             if not (burst.datagrams or burst.frames or burst.events):
                 return settled
+
+    def take_news(self) -> list[tuple[PeerInfo, News]]:
+        """What happened to peers' handshakes since the last call, for a log."""
+        news = self.device.take_news()
+        if not news:
+            return []
+        by_id = {info.id: info for info in self.peers.values()}
+        return [(by_id[peer], what) for peer, what in news if peer in by_id]
 
     def waiting(self) -> Iterator[PeerInfo]:
         """Peers whose handshakes have gone unanswered since the last call."""

@@ -16,7 +16,7 @@ from functools import partial
 from wgvx.config import AttachConfig, Config, NetworkConfig, mtu_warnings
 from wgvx.dataplane.interface import Burst, DataPlane
 from wgvx.engine import Engine, PeerInfo
-from wgvx.keys import public_key
+from wgvx.keys import encode, public_key
 from wgvx.mtu import overlay_mtu, tunnel_mtu
 from wgvx.ports.errors import PortGone
 from wgvx.ports.maker import Port, PortMaker
@@ -26,6 +26,7 @@ from wgvx.route import route_mtu
 from wgvx.state import StampFile, state_directory
 from wgvx.underlay import UdpSocket, format_endpoint, open_sockets
 from wgvx.vxlan.neighbour import gratuitous_arp, unsolicited_advertisement
+from wgvx.wireguard.sessions import News
 
 log = logging.getLogger(__name__)
 
@@ -291,10 +292,26 @@ class Node:
             return
         while (burst := self.dataplane.flush()).events or burst.handshakes:
             self.engine.absorb(burst, now)
+        for info, news in self.engine.take_news():
+            self._tell(info, news)
         if self.engine.has_handshakes() and not self._serving:
             self._serving = True
             self._loop.call_soon(self._serve_handshakes)
         self._arm(now)
+
+    def _tell(self, info: PeerInfo, news: News) -> None:
+        """One line a change for people; those that happen all the time only when asked for."""
+        endpoint = self.dataplane.endpoint(info.id)
+        peer = f"peer {info.name or encode(info.public_key)}"
+        if endpoint is not None:
+            peer += f" at {format_endpoint(endpoint)}"
+        if news is News.SILENT:
+            name = self.config.name
+            log.warning("%s does not answer; `wgvx show %s` counts what is dropped", peer, name)
+        elif news is News.HEARD_AGAIN:
+            log.info("%s answers", peer)
+        else:
+            log.debug("handshake with %s", peer)
 
     def _arm(self, now: int) -> None:
         deadline = self.engine.next_deadline(now)

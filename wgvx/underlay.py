@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import logging
+import os
 import socket
 import struct
 from typing import Final
 
 from wgvx.dataplane.interface import Datagram
+from wgvx.drops import Reason
 from wgvx.wireguard.sessions import Endpoint
+
+log = logging.getLogger(__name__)
 
 LARGEST_DATAGRAM: Final = 65535
 BUFFER: Final = 1 << 20
@@ -32,6 +37,7 @@ _INT: Final = struct.Struct("=i")
 _UNSIGNED: Final = struct.Struct("=I")
 _CONTROL_ROOM: Final = 128
 
+_NO_ROOM: Final = {errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM}
 _LOCAL_ADDRESS_GONE: Final = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
 
 
@@ -48,8 +54,6 @@ class UdpSocket:
 
     def __init__(self, family: socket.AddressFamily, port: int, fwmark: int) -> None:
         self._is_ipv6 = family == socket.AF_INET6
-        self._local_gone = False
-        """Whether the last send failed because its local address is no longer ours."""
         self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             self._set_options()
@@ -140,15 +144,20 @@ class UdpSocket:
 
     # --- sending -----------------------------------------------------------------------------
 
-    def send(self, datagram: Datagram) -> bool:
-        """Send one, from the address that the peer used; False when it cannot be sent now."""
-        endpoint = datagram.endpoint
-        if self._send(datagram, endpoint.local):
-            return True
-        # "The source address is sticky", but falls over when it is no longer ours.
-        return bool(endpoint.local and self._local_gone and self._send(datagram, b""))
+    def send(self, datagram: Datagram) -> Reason | None:
+        """Send one, from the address that the peer used; the reason where it was not sent."""
+        local = datagram.endpoint.local
+        code = self._send(datagram, local)
+        if local and code in _LOCAL_ADDRESS_GONE:
+            # "The source address is sticky", but falls over when it is no longer ours.
+            code = self._send(datagram, b"")
+        if code == 0:
+            return None
+        log.debug("to %s: %s", format_endpoint(datagram.endpoint), os.strerror(code))
+        return Reason.SOCKET_FULL if code in _NO_ROOM else Reason.UNREACHABLE
 
-    def _send(self, datagram: Datagram, local: bytes) -> bool:
+    def _send(self, datagram: Datagram, local: bytes) -> int:
+        """The errno, 0 when it was sent."""
         endpoint = datagram.endpoint
         control: list[tuple[int, int, bytes]] = []
         address: tuple[str, int] | tuple[str, int, int, int]
@@ -172,13 +181,11 @@ class UdpSocket:
                 control.append((socket.IPPROTO_IP, _IP_PKTINFO, info))
             if datagram.tos:
                 control.append((socket.IPPROTO_IP, socket.IP_TOS, _INT.pack(datagram.tos)))
-        self._local_gone = False
         try:
             self._socket.sendmsg([datagram.data], control, 0, address)
         except OSError as error:
-            self._local_gone = error.errno in _LOCAL_ADDRESS_GONE
-            return False
-        return True
+            return error.errno or errno.EIO
+        return 0
 
 
 def open_sockets(port: int, fwmark: int) -> list[UdpSocket]:

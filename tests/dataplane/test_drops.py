@@ -354,9 +354,9 @@ class FullSocket(DatagramSocket):
         taken, self._datagrams = self._datagrams[:budget], self._datagrams[budget:]
         return taken
 
-    def send(self, datagram: Datagram) -> bool:
+    def send(self, datagram: Datagram) -> Reason | None:
         del datagram
-        return False
+        return Reason.SOCKET_FULL
 
 
 def into_full_port(rig: Rig) -> None:
@@ -380,7 +380,7 @@ def without_socket(rig: Rig) -> None:
 EDGES: list[Case] = [
     ("port takes nothing", Reason.PORT_FULL, into_full_port),
     ("socket takes nothing", Reason.SOCKET_FULL, into_full_socket),
-    ("no socket of that family", Reason.SOCKET_FULL, without_socket),
+    ("no socket of that family", Reason.UNREACHABLE, without_socket),
 ]
 
 CASES = [*OUTER, *TRANSPORT, *INNER, *WITH_STATE, *OUTBOUND, *EDGES]

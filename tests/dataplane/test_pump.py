@@ -8,6 +8,7 @@ from tests.dataplane.conftest import DataPlaneClass
 from tests.dataplane.mixture import Out, Step, datagrams, events, prepare, state, steps
 from tests.dataplane.rig import PORT, US, VNI, Rig, carrying, frame_to, mac, tunnel
 from wgvx.dataplane.interface import Burst, Datagram, DatagramSocket, FramePort
+from wgvx.drops import Reason
 
 
 class Queue(FramePort, DatagramSocket):
@@ -30,9 +31,9 @@ class Queue(FramePort, DatagramSocket):
         taken, self.datagrams_in = self.datagrams_in[:budget], self.datagrams_in[budget:]
         return taken
 
-    def send(self, datagram: Datagram) -> bool:
+    def send(self, datagram: Datagram) -> Reason | None:
         self.datagrams_out.append(datagram)
-        return True
+        return None
 
 
 def connected(rig: Rig) -> Queue:

@@ -110,7 +110,7 @@ def test_a_host_without_ipv6(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
                     # An endpoint of the family that is not there: dropped by name, no more.
                     point(near, 2, "::1", far.listen_port)
                     port_of(near).inject(frame(port_of(near), port_of(far), b"nowhere"))
-                    await until(lambda: dropped(near).get(Reason.SOCKET_FULL, 0) > 0)
+                    await until(lambda: dropped(near).get(Reason.UNREACHABLE, 0) > 0)
 
     run(scenario())
 

@@ -50,8 +50,8 @@ class DatagramSocket(Protocol):
     def receive(self, budget: int) -> list[Datagram]:
         """At most ``budget`` datagrams, as many as are there."""
 
-    def send(self, datagram: Datagram) -> bool:
-        """Send one; False when it cannot be sent now."""
+    def send(self, datagram: Datagram) -> Reason | None:
+        """Send one; the reason where it was not sent."""
 
 
 @dataclass(slots=True)
@@ -182,8 +182,9 @@ class DataPlane(Sessions, ABC):
                 self.count(Reason.PORT_FULL)
         for datagram in burst.datagrams:
             socket = self._sockets.get(len(datagram.endpoint.ip))
-            if socket is None or not socket.send(datagram):
-                self.count(Reason.SOCKET_FULL)
+            refused = socket.send(datagram) if socket else Reason.UNREACHABLE
+            if refused is not None:
+                self.count(refused)
         burst.frames.clear()
         burst.datagrams.clear()
 

@@ -54,6 +54,10 @@ HANDSHAKES_PER_SECOND: Final = 20
 HANDSHAKES_BURST: Final = 5
 LIMITER_SOURCES: Final = 65536
 
+SILENT_AFTER: Final = 3
+"""Unanswered initiations after which people are told: about 15 seconds."""
+NEWS_KEPT: Final = 1024
+
 PADDING_MULTIPLE: Final = 16
 HANDSHAKE_TOS: Final = 0x88
 """DSCP AF41 for handshake messages, as the kernel sends them."""

@@ -26,6 +26,8 @@ class Deadlines:
         """Retries of the handshake so far."""
         self.keepalive_sent_at: int | None = None
         """A passive keepalive that left more data unanswered: another is due if all stays quiet."""
+        self.unanswered = 0
+        """Initiations that went unanswered since the last completed handshake."""
         self.persistent_keepalive = 0
         """Interval in nanoseconds, 0 for off."""
         self.persistent_keepalive_since = 0

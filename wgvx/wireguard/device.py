@@ -15,7 +15,7 @@ from wgvx.wireguard.cookie import CookieIssuer
 from wgvx.wireguard.crypto import dh_public
 from wgvx.wireguard.limiter import HandshakeLimiter
 from wgvx.wireguard.peer import Peer
-from wgvx.wireguard.sessions import Event, HandshakeMessage, Sessions
+from wgvx.wireguard.sessions import Event, HandshakeMessage, News, Sessions
 from wgvx.wireguard.tai64n import TimestampSource
 from wgvx.wireguard.timers import Timers
 
@@ -116,6 +116,10 @@ class Device:
     def take_unreachable(self) -> set[int]:
         """Peers whose handshakes fail since the last call."""
         return self._timers.take_unreachable()
+
+    def take_news(self) -> list[tuple[int, News]]:
+        """What happened to peers' handshakes since the last call."""
+        return self._timers.take_news()
 
     def on_events(self, events: Mapping[int, Event], now: int) -> None:
         """What a burst asked for, peer by peer."""

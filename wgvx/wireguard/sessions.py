@@ -7,7 +7,7 @@ The data plane owns sessions: key slots, counters, endpoints, staged packets, st
 
 from __future__ import annotations
 
-from enum import IntFlag, auto
+from enum import Enum, IntFlag, auto
 from typing import NamedTuple, Protocol
 
 from wgvx.drops import Reason
@@ -51,6 +51,16 @@ class Event(IntFlag):
     """``first_unanswered_tx`` left 0 while its timer was not armed."""
     ARM_RX = auto()
     """``first_unanswered_rx`` left 0 while its timer was not armed."""
+
+
+class News(Enum):
+    """What people are told of a peer's handshakes."""
+
+    COMPLETED = auto()
+    SILENT = auto()
+    """Three initiations in a row went unanswered."""
+    HEARD_AGAIN = auto()
+    """Completed, after it was silent."""
 
 
 class Stamps(NamedTuple):

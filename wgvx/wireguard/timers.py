@@ -7,6 +7,7 @@ touch a timer. The sentence of the paper that a timer implements stands above it
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable
 
 from wgvx.drops import Reason
@@ -14,13 +15,15 @@ from wgvx.wireguard.constants import (
     KEEPALIVE_TIMEOUT,
     MAX_HANDSHAKE_ATTEMPTS,
     NEW_HANDSHAKE_AFTER,
+    NEWS_KEPT,
     REKEY_TIMEOUT,
     REKEY_TIMEOUT_JITTER,
+    SILENT_AFTER,
     ZERO_KEYS_AFTER,
 )
 from wgvx.wireguard.deadlines import Timer
 from wgvx.wireguard.peer import Peer
-from wgvx.wireguard.sessions import Event, Sessions
+from wgvx.wireguard.sessions import Event, News, Sessions
 
 
 class Timers:
@@ -44,6 +47,7 @@ class Timers:
         self._heap: list[tuple[int, int, Timer]] = []
         self._peers: dict[int, Peer] = {}
         self._unreachable: set[int] = set()
+        self._news: deque[tuple[int, News]] = deque(maxlen=NEWS_KEPT)
         self._fire: dict[Timer, Callable[[Peer, int], None]] = {
             Timer.RETRY_HANDSHAKE: self._retry_handshake,
             Timer.NEW_HANDSHAKE: self._new_handshake,
@@ -81,6 +85,12 @@ class Timers:
         """Peers whose handshakes went unanswered since the last call: look their names up again."""
         unreachable, self._unreachable = self._unreachable, set()
         return unreachable
+
+    def take_news(self) -> list[tuple[int, News]]:
+        """What happened to peers' handshakes since the last call."""
+        news = list(self._news)
+        self._news.clear()
+        return news
 
     def _arm(self, peer: Peer, timer: Timer, deadline: int) -> None:
         """A deadline that is put off queues nothing new, so that the queue cannot be made to grow:
@@ -128,6 +138,9 @@ class Timers:
         peer.deadlines.due.pop(Timer.RETRY_HANDSHAKE, None)
         peer.deadlines.attempts = 0
         self._unreachable.discard(peer.id)
+        was_silent = peer.deadlines.unanswered >= SILENT_AFTER
+        peer.deadlines.unanswered = 0
+        self._news.append((peer.id, News.HEARD_AGAIN if was_silent else News.COMPLETED))
 
     def stamps_left_zero(self, peer: Peer, events: Event, now: int) -> None:
         """ARM_TX and ARM_RX: something went out, or came in, that awaits an answer."""
@@ -154,6 +167,9 @@ class Timers:
         (section 6.4).
         """
         self._unreachable.add(peer.id)
+        peer.deadlines.unanswered += 1
+        if peer.deadlines.unanswered == SILENT_AFTER:
+            self._news.append((peer.id, News.SILENT))
         if peer.deadlines.attempts > MAX_HANDSHAKE_ATTEMPTS:
             peer.deadlines.due.pop(Timer.SEND_KEEPALIVE, None)
             self._sessions.disarm(peer.id, Event.ARM_RX)
