@@ -89,3 +89,14 @@ def test_flush_puts_out_what_handshakes_left(rig: Rig) -> None:
     assert [len(d.data) for d in queue.datagrams_out] == [32]
     assert rig.dataplane.flush() == Burst()
     assert len(queue.datagrams_out) == 1
+
+
+def test_a_turn_is_short_however_many_copies_a_frame_makes(dataplane_class: DataPlaneClass) -> None:
+    rig = Rig(dataplane_class, peers=40)
+    for number in rig.peers:
+        rig.dataplane.fdb_add(VNI, bytes(6), tunnel(number))
+    queue = connected(rig)
+    queue.frames_in = [frame_to(b"\xff" * 6, US)] * 64
+    rig.dataplane.pump_port(PORT, rig.now, 16)
+    assert len(queue.datagrams_out) == 80, "2 frames of 40 copies pass 4 times 16"
+    assert len(queue.frames_in) == 62

@@ -12,7 +12,9 @@ from tests.dataplane.rig import (
     MTU,
     PORT,
     SECOND,
+    UDP_PORT,
     US,
+    VNI,
     Rig,
     carrying,
     datagram_of,
@@ -21,7 +23,15 @@ from tests.dataplane.rig import (
     tunnel,
     vxlan_header,
 )
-from tests.vxlan.packets import fragment_header, naive_checksum, pseudo_header, udp
+from tests.vxlan.packets import (
+    address,
+    fragment_header,
+    ipv4,
+    ipv6,
+    naive_checksum,
+    pseudo_header,
+    udp,
+)
 from wgvx.drops import Reason
 
 FRAME = frame_to(US, payload=random.Random(1).randbytes(1000))
@@ -281,3 +291,26 @@ def test_another_source_port_and_any_vxlan_port_of_ours(rig: Rig) -> None:
         ends = tunnel(2), tunnel(US)
         segment = udp(vxlan_header() + FRAME, *ends, ports=(port, 4789))
         assert rig.receive(packet(segment)).frames == [(PORT, FRAME)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "10.254.0.1"),
+        *("::", "::1", "ff02::1", "fd00:fe::1"),
+    ],
+)
+def test_no_prefix_is_wide_enough_for_a_martian_or_our_own(rig: Rig, source: str) -> None:
+    for everything in (bytes(4), bytes(16)):
+        rig.dataplane.add_allowed_ip(2, (everything, 0))
+    packed = address(source)
+    there = tunnel(US, 4 if len(packed) == 4 else 6)
+    segment = udp(vxlan_header() + frame_to(US), packed, there, ports=(50000, UDP_PORT))
+    if len(packed) == 4:
+        carried = ipv4(segment, protocol=17, source=packed, destination=there)
+    else:
+        carried = ipv6(segment, next_header=17, source=packed, destination=there)
+    burst = rig.receive(carried)
+    assert burst.frames == []
+    assert rig.drops() == {Reason.SOURCE_NOT_ALLOWED: 1}
+    assert rig.dataplane.network_counters(VNI).fdb_entries == 1

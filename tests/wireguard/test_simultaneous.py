@@ -11,8 +11,10 @@ from tests.support.engines import (
     Node,
     Wire,
     pair,
+    underlay_endpoint,
 )
-from tests.wireguard.insides import handshake_side
+from tests.wireguard.insides import current, handshake_side, packet_side
+from wgvx.drops import Reason
 
 INITIATION, TRANSPORT = 1, 4
 
@@ -72,3 +74,22 @@ def test_handshakes_that_cross_and_are_lost_end_in_one() -> None:
     assert INITIATION not in {s.kind for s in wire.sent}
     for node, other in ((a, b), (b, a)):
         assert handshake_side(node, other).latest_handshake > 0
+
+
+def test_a_response_held_back_replaces_nothing_later() -> None:
+    """Both initiate, one handshake is confirmed: the other's response comes too late, for good."""
+    wire, a, b = both_know()
+    wire.cut()
+    a.send(b)
+    b.send(a)
+    ours, theirs = wire.sent[0].data, wire.sent[1].data
+    held_back = a.hear(theirs, b.endpoint).datagrams[0].data
+    response = b.hear(ours, a.endpoint).datagrams[0].data
+    for datagram in a.hear(response, b.endpoint).datagrams:
+        b.hear(datagram.data, a.endpoint)
+    wire.mend()
+    before = current(b, a)
+    b.hear(held_back, underlay_endpoint(66))
+    assert b.drops() == {Reason.UNKNOWN_INDEX: 1}
+    assert current(b, a) is before
+    assert packet_side(b, a).endpoint == a.endpoint
