@@ -171,7 +171,7 @@ def test_the_start_waits_for_names_so_long_and_no_longer(
             assert endpoint_of(node, 2) is None
             assert node.tunnel_mtu == 1420
             # It comes in later, all the same.
-            names.answer = lambda: ["192.0.2.9"]
+            names.answer = lambda: ["127.0.0.9"]
             names.release.set()
             await until(lambda: endpoint_of(node, 2) is not None)
 
@@ -320,7 +320,7 @@ def test_a_family_that_the_host_has_not(
     run: Run, names: Names, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    names.answer = lambda: ["2001:db8::1", "192.0.2.9"]
+    names.answer = lambda: ["::1", "127.0.0.9"]
 
     async def scenario() -> None:
         there = peer(2, f'endpoint = "{NAME}"')
