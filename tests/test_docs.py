@@ -1,0 +1,60 @@
+"""The documentation keeps up: every key and drop reason has its row, every example loads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from wgvx import keys
+from wgvx.config import load
+from wgvx.config.table import KEYS, TITLES
+from wgvx.drops import Reason
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+MANUAL = (ROOT / "docs" / "configuration.md").read_text()
+EXAMPLES = re.findall(r"^```toml\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def rows(start: str) -> set[str]:
+    """What the first column has in the first table after the line that begins with `start`."""
+    _, found, rest = f"\n{MANUAL}".partition(f"\n{start}")
+    assert found, start
+    table = re.search(r"^\|(?:.*\n\|)*.*$", rest, re.MULTILINE)
+    assert table is not None, start
+    return set(re.findall(r"^\| `(\w+)` \|", table[0], re.MULTILINE))
+
+
+@pytest.mark.parametrize("table", [table for table in KEYS if table])
+def test_every_key_is_explained_and_no_other(table: str) -> None:
+    start = f"## `{TITLES[table]}`" if table in TITLES else f"Inside `{table}`:"
+    assert rows(start) == set(KEYS[table])
+
+
+def test_every_drop_reason_is_explained_and_no_other() -> None:
+    _, _, troubles = MANUAL.partition("\n## When packets are dropped\n")
+    explained = re.findall(r"^\| `(\w+)` \|(?:[^|]+\|){3}$", troubles, re.MULTILINE)
+    assert sorted(explained) == sorted(Reason)
+
+
+def test_the_readme_has_examples() -> None:
+    assert len(EXAMPLES) == README.count("```toml") >= 2
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.split("\n")[0])
+def test_the_readmes_examples_load_without_a_warning(example: str, tmp_path: Path) -> None:
+    """As they stand, but for the public keys, which a reader fills in too."""
+    private = (bytes([number] * 32) for number in range(1, 9))
+    for name in re.findall(r'_key_file = "(.*)"', example):
+        (tmp_path / name).touch(0o600)
+        (tmp_path / name).write_text(keys.encode(next(private)))
+    text = re.sub(
+        r'(?<=public_key = ")[^"]*',
+        lambda _: keys.encode(keys.public_key(next(private))),
+        example,
+    )
+    file = tmp_path / "a.toml"
+    file.write_text(text)
+    assert load(file).warnings == ()
