@@ -29,7 +29,23 @@ from wgvx.config import (
 
 WARNED = {
     "empty remotes": (NODE + PEER + NETWORK + "remotes = []\n", "network 4200: remotes is empty"),
-    "nobody to flood to": (NODE + NETWORK, "network 4200: remotes is empty (no peer has a /32"),
+    "nobody to flood to": (NODE + NETWORK, "network 4200: remotes is empty (there is no peer)"),
+    "no host to flood to": (
+        NODE + PEER.replace("0.2/32", "0.0/25") + NETWORK,
+        "network 4200: remotes is empty (no peer has a /32 or /128 of a family this node has an "
+        "address in): broadcasts and frames to unknown addresses go nowhere; set `remotes` in "
+        "[[network]]",
+    ),
+    "host bits": (
+        NODE + PEER.replace("0.2/32", '0.2/24", "10.254.1.2/24'),
+        'peer "b": allowed_ips: 10.254.0.2/24 is read as 10.254.0.0/24; for one host write '
+        "10.254.0.2/32 (and 1 more like it)",
+    ),
+    "endpoint inside the overlay": (
+        NODE + PEER + 'endpoint = "10.0.0.9:51820"\n' + NETWORK + 'address = ["10.0.0.1/24"]\n',
+        'network 4200: 10.0.0.0/24 holds the endpoint 10.0.0.9:51820 of peer "b": unless the node '
+        "runs rootless, the tunnel is routed into itself",
+    ),
     "uncovered": (
         NODE + PEER + NETWORK + 'remotes = ["10.9.0.1"]\n',
         "network 4200: remotes has 10.9.0.1, which no peer's allowed_ips covers",
@@ -116,20 +132,22 @@ def test_mtu_warnings_follow_the_tunnel(tmp_path: Path) -> None:
     ]
 
 
+def test_an_endpoint_inside_an_overlay_with_a_namespace_is_well(tmp_path: Path) -> None:
+    text = NODE + PEER + 'endpoint = "10.0.0.9:51820"\n' + NETWORK + 'address = ["10.0.0.1/24"]\n'
+    assert read(tmp_path, text + 'netns = "blue"\n').warnings == ()
+
+
 def test_overlaps_are_explained(tmp_path: Path) -> None:
     text = (
         NODE
         + PEER
         + f'[[peer]]\npublic_key = "{C}"\nallowed_ips = ["10.254.0.0/24", "10.254.0.128/25"]\n'
-        + 'endpoint = "10.0.0.9:51820"\n'
         + NETWORK
         + 'address = ["10.0.0.1/24", "10.254.0.7/16"]\n'
     )
     found = overlaps(read(tmp_path, text))
     assert found == [
         '10.254.0.2/32 of peer "b" lies within 10.254.0.0/24 of peer 2: the longer prefix wins',
-        "network 4200: 10.0.0.0/24 holds the endpoint 10.0.0.9:51820 of peer 2: with the TAP in "
-        "the host's namespace the tunnel would be routed into itself",
         "network 4200: 10.254.0.0/16 overlaps the tunnel's 10.254.0.0/24: allowed, the two never "
         "meet, but hard to read",
     ]

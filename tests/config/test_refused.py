@@ -199,8 +199,19 @@ REFUSED = {
     "tap empty": (NODE + NETWORK + 'tap = ""\n', 'tap: found ""'),
     "tap twice": (
         NODE + NETWORK + "[[network]]\nvni = 4201\n",
-        ':6: [[network]] 2 (vni 4201), tap: the TAP "a" is taken by [[network]] 1 (vni 4200), '
-        "want another name, such as",
+        ":6: [[network]] 2 (vni 4201), tap: left out, so it is named after the node, and the TAP "
+        '"a" is taken by [[network]] 1 (vni 4200), want another name, such as tap = "blue4201"',
+    ),
+    "tap of the node's name": (
+        NODE + NETWORK + '[[network]]\nvni = 4201\ntap = "a"\n',
+        ':8: [[network]] 2 (vni 4201), tap: the TAP "a" is taken by [[network]] 1 (vni 4200), '
+        "whose tap is left out, so it is named after the node, want another name, such as",
+    ),
+    "tap twice, and the next name too": (
+        NODE + NETWORK + 'tap = "blue0"\n[[network]]\nvni = 4201\ntap = "blue0"\n'
+        '[[network]]\nvni = 1\nattach = [{ type = "tap", name = "blue4201" }]\n',
+        'tap: the TAP "blue0" is taken by [[network]] 1 (vni 4200), want another name, such as '
+        'tap = "blue1"',
     ),
     "attach empty": (NODE + NETWORK + "attach = []\n", "attach: found an empty list, want"),
     "attach no list": (

@@ -27,6 +27,7 @@ def warnings(config: Config) -> list[str]:
     for network in config.networks:
         found += _remote_warnings(config, network, covered)
         found += _address_warnings(f"network {network.vni}", network.addresses)
+    found += _endpoint_warnings(config)
     found += _shared_subnets(config.networks)
     found += mtu_warnings(config, config.node.mtu)
     return found
@@ -90,13 +91,6 @@ def overlaps(config: Config) -> list[str]:
                         f"network {network.vni}: {address.network} overlaps the tunnel's {prefix}: "
                         "allowed, the two never meet, but hard to read"
                     )
-            for peer in config.peers:
-                if peer.endpoint is not None and _holds(address.network, peer.endpoint.host):
-                    found.append(
-                        f"network {network.vni}: {address.network} holds the endpoint "
-                        f"{peer.endpoint} of {labels[peer.public_key]}: with the TAP in the "
-                        "host's namespace the tunnel would be routed into itself"
-                    )
     return found
 
 
@@ -149,14 +143,16 @@ def _remote_warnings(config: Config, network: NetworkConfig, covered: PrefixInde
     own = {address.ip for address in config.node.addresses}
     remotes = flood_list(config, network)
     if not remotes:
-        origin = (
-            "no peer has a /32 or /128 of a family this node has an address in"
-            if network.remotes is None
-            else "written so"
-        )
+        if not config.peers:
+            origin, mend = "there is no peer", ""
+        elif network.remotes is None:
+            origin = "no peer has a /32 or /128 of a family this node has an address in"
+            mend = "; set `remotes` in [[network]]"
+        else:
+            origin, mend = "written so", "; set `remotes` in [[network]], or leave it out"
         yield (
             f"{where}: remotes is empty ({origin}): broadcasts and frames to unknown addresses "
-            "go nowhere"
+            f"go nowhere{mend}"
         )
     for remote in remotes:
         if remote in own:
@@ -172,6 +168,22 @@ def _remote_warnings(config: Config, network: NetworkConfig, covered: PrefixInde
             yield f"{where}: fdb has the VTEP {entry.vtep}, which no peer's allowed_ips covers"
     if network.accept == ():
         yield f"{where}: accept is empty: no VTEP is heard"
+
+
+def _endpoint_warnings(config: Config) -> Iterator[str]:
+    """Endpoints that the route of a TAP's own address would lead into the tunnel."""
+    labels = peer_labels(config)
+    for network in config.networks:
+        if network.netns is not None:
+            continue  # The tunnel's own packets leave by the host's routes.
+        for address in network.addresses:
+            for peer in config.peers:
+                if peer.endpoint is not None and _holds(address.network, peer.endpoint.host):
+                    yield (
+                        f"network {network.vni}: {address.network} holds the endpoint "
+                        f"{peer.endpoint} of {labels[peer.public_key]}: unless the node runs "
+                        "rootless, the tunnel is routed into itself"
+                    )
 
 
 def _shared_subnets(networks: tuple[NetworkConfig, ...]) -> Iterator[str]:

@@ -7,8 +7,9 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from wgvx import keys, mtu
 from wgvx.config import values
@@ -148,7 +149,7 @@ def _warn_if_others_read(document: Document, path: Path, mode: int) -> None:
 def _peers(tables: tuple[Table, ...], own_key: bytes) -> Iterator[PeerConfig]:
     key_owner: dict[bytes, Table] = {}
     prefix_owner: dict[Prefix, Table] = {}
-    for table in tables:
+    for position, table in enumerate(tables, 1):
         public_key = table.one("public_key", values.KEY)
         if public_key is None:
             table.missing("public_key", "the peer's public key (wgvx pubkey prints it)")
@@ -164,15 +165,30 @@ def _peers(tables: tuple[Table, ...], own_key: bytes) -> Iterator[PeerConfig]:
                     "allowed_ips",
                     f'found "{prefix}" of {other.place} again, want it under one peer',
                 )
+        name = table.one("name", values.LABEL)
+        _warn_if_masked(table, f'peer "{name}"' if name else f"peer {position}")
         yield PeerConfig(
             public_key=public_key,
-            name=table.one("name", values.LABEL),
+            name=name,
             preshared_key=_secret(table, "preshared_key"),
             endpoint=table.one("endpoint", values.ENDPOINT),
             allowed_ips=allowed_ips,
             persistent_keepalive=_or(
                 table.integer("persistent_keepalive", 0, 65535, " seconds (0: off)"), 0
             ),
+        )
+
+
+def _warn_if_masked(table: Table, label: str) -> None:
+    """Tell of the first allowed IP whose host bits, masked as wg(8) does, were perhaps meant."""
+    written = table.many("allowed_ips", values.TEXT) or ()
+    masked = [text for text in written if values.has_host_bits(text)]
+    if masked:
+        host = values.parse_prefix(masked[0].partition("/")[0])
+        more = f" (and {len(masked) - 1} more like it)" if len(masked) > 1 else ""
+        table.document.warnings.append(
+            f"{label}: allowed_ips: {masked[0]} is read as {values.parse_prefix(masked[0])}; "
+            f"for one host write {host}{more}"
         )
 
 
@@ -206,11 +222,7 @@ def _networks(
         for attachment in attachments:
             owner = device_owner.setdefault((netns, attachment.name), attachment.table)
             if owner is not attachment.table:
-                attachment.table.fail(
-                    attachment.key,
-                    f'the TAP "{attachment.name}" is taken by {owner.place}, '
-                    'want another name, such as tap = "blue0"',
-                )
+                _refuse_taken(attachment, owner, vni, tables, node)
         attach = tuple(
             AttachConfig(one.type, one.name, one.mac or derive_mac(own_key, vni, one.name))
             for one in attachments
@@ -237,6 +249,35 @@ def _networks(
             ageing=_or(table.integer("ageing", 1, MAXIMUM_AGEING, " seconds"), DEFAULT_AGEING),
             max_entries=_or(table.integer("max_entries", 1, MAXIMUM_ENTRIES), DEFAULT_MAX_ENTRIES),
         )
+
+
+def _refuse_taken(
+    attachment: _Attachment, owner: Table, vni: int, tables: tuple[Table, ...], node: str
+) -> NoReturn:
+    """Refuse a TAP that `owner` has already, and name one that nobody in the file has."""
+    key, name = attachment.key, attachment.name
+    taken = {node, *_written_devices(tables)}
+    names = chain((f"blue{vni}",), (f"blue{number}" for number in count()))
+    free = next(one for one in names if one not in taken)
+    if key in attachment.table:
+        found = f'the TAP "{name}" is taken by {owner.place}'
+        if "name" not in owner and "tap" not in owner:
+            found += ", whose tap is left out, so it is named after the node"
+    else:
+        found = (
+            f'left out, so it is named after the node, and the TAP "{name}" is taken by '
+            f"{owner.place}"
+        )
+    attachment.table.fail(key, f'{found}, want another name, such as {key} = "{free}"')
+
+
+def _written_devices(tables: tuple[Table, ...]) -> Iterator[str]:
+    """The interface names that the networks of a file mention, whether or not they are valid."""
+    for table in tables:
+        entries = table.tables("attach")
+        values_of = [table.values.get("tap"), table.values.get("bridge")]
+        values_of += [entry.values.get("name") for entry in entries]
+        yield from (value for value in values_of if isinstance(value, str))
 
 
 def _attachments(table: Table, node: str) -> tuple[_Attachment, ...]:

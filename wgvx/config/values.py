@@ -48,6 +48,15 @@ def parse_prefix(text: str) -> Prefix:
     return ip_network(text, strict=False)
 
 
+def has_host_bits(text: str) -> bool:
+    """Whether :func:`parse_prefix` masks anything in a prefix."""
+    _, _, length = text.partition("/")
+    if length in ("", "128" if ":" in text else "32"):
+        return False  # A host: by far the most of a long list.
+    interface = ip_interface(text)
+    return interface.ip != interface.network.network_address
+
+
 def _is_unicast(address: Address) -> bool:
     broadcast = address == IPv4Address("255.255.255.255")
     return not (address.is_multicast or address.is_unspecified or address.is_loopback or broadcast)
