@@ -82,8 +82,20 @@ def test_help_of_a_command_teaches(name: str, capsys: pytest.CaptureFixture[str]
     ("arguments", "said"),
     [
         ([], "usage: wgvx"),
-        (["nosuch"], "invalid choice: 'nosuch'"),
-        (["genkey", "more"], "unrecognized arguments: more"),
+        (["nosuch"], "wgvx: there is no command 'nosuch': `wgvx --help` lists them"),
+        (["shwo"], "wgvx: there is no command 'shwo': did you mean show?"),
+        (["help", "shwo"], "did you mean show?"),
+        (
+            ["genkey", "more"],
+            "usage: wgvx genkey [-h]\nwgvx genkey: error: unrecognized arguments: more",
+        ),
+        (["fdb", "a", "--nope"], "usage: wgvx fdb NAME"),
+        (["up", "ua", "bash"], "put `--` before the command: wgvx up ua -- bash\n"),
+        (["up", "--rootless", "ua", "sh", "-c", "a b"], "wgvx up --rootless ua -- sh -c 'a b'\n"),
+        (["exec", "ua", "ua"], "usage: wgvx exec NAME [--netns N] -- COMMAND"),
+        (["exec", "ua", "ua"], "put `--` before the command: wgvx exec ua -- ua\n"),
+        (["exec", "ua", "--nope", "true"], "unrecognized arguments: --nope true"),
+        (["up", "ua", "more", "--", "true"], "unrecognized arguments: more"),
         (["check"], "the following arguments are required: NAME"),
         (["mtu"], "--underlay, --outer, --overlay"),
         (["mtu", "--underlay", "x", "--outer", "4", "--overlay", "4"], "invalid int value: 'x'"),
@@ -95,6 +107,28 @@ def test_bad_usage(arguments: list[str], said: str, capsys: pytest.CaptureFixtur
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.out == ""
+
+
+@pytest.mark.parametrize("arguments", [["help"], ["help", "up"], ["help", "fdb"]])
+def test_help_is_a_command_too(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert main([*arguments[1:], "--help"]) == 0
+    assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize("action", ["add", "del", "flush"])
+def test_help_of_an_fdb_action_teaches(action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fdb", "a", action, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"  wgvx fdb a {action}" in shown
+    assert "exit status: 0" in shown
+    for part in (
+        ("in all networks", "The flood list")
+        if action == "flush"
+        else ("six bytes in hex", "02:00:00:00:00:02")
+    ):
+        assert part in shown
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -307,13 +341,13 @@ def test_check_explains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     own = keys.encode(keys.public_key(keys.decode(PRIVATE)))
     for line in (
         f'{path}: valid, node "a"',
-        f"  public key        {own}",
-        f"  public key   {B}",
-        "  endpoint     vpn.example.org:51820",
-        "  keepalive    every 25 s",
-        "  tap        a, MAC 02:00:00:00:00:01",
-        "  floods to  10.254.0.2 (the first host address of each peer)",
-        "  floods to  10.9.0.1",
+        f"  public key: {own}",
+        f"  public key: {B}",
+        "  endpoint: vpn.example.org:51820",
+        "  keepalive: every 25 s",
+        "  tap: a, MAC 02:00:00:00:00:01",
+        "  floods to: 10.254.0.2 (the first host address of each peer)",
+        "  floods to: 10.9.0.1",
         '  peer "b" at 127.0.0.1:51820: route MTU 1500',
         "  peer 2 at vpn.example.org:51820: no route known (a name is not looked up here)",
         "  tunnel: 1500 (the lowest of these routes) - 40 outer IP - 8 UDP - 32 WireGuard = 1420",
@@ -357,8 +391,9 @@ def test_check_of_a_tunnel_mtu_that_the_route_cannot_carry(
 
 
 def test_check_without_peers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", str(write(tmp_path, NODE))]) == 0
+    assert main(["check", str(write(tmp_path, NODE + NETWORK))]) == 0
     shown = capsys.readouterr().out
+    assert "  floods to: none\n" in shown
     assert "1500 (no route known) - 40 outer IP - 8 UDP - 32 WireGuard = 1420" in shown
 
 
@@ -386,10 +421,10 @@ def test_a_terminal_is_not_too_narrow_and_colours_can_be_turned_off(tmp_path: Pa
     assert "\x1b[1m" in shown
     plain = on_a_terminal("check", path, columns=80, NO_COLOR="1", TERM="dumb")
     assert "\x1b[" not in plain
-    assert f"public key   {B}" in plain
+    assert f"public key: {B}" in plain
     narrow = on_a_terminal("check", path, columns=30, NO_COLOR="1", TERM="dumb")
-    # Folded, but nothing is cut off.
-    assert B in "".join(narrow.split())
+    # Whoever copies a key from a narrow terminal gets no line break in it.
+    assert f"public key: {B}\n" in narrow
 
 
 def test_a_pipe_has_neither_colours_nor_cuts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,12 +22,14 @@ from tests.node.sites import (
     until,
 )
 from tests.support.running import Run
+from wgvx.cli import show
 from wgvx.cli.main import main
-from wgvx.control import status
+from wgvx.control import paths, status
 from wgvx.control.client import ControlError
 from wgvx.control.paths import NodeLock
 from wgvx.control.server import ControlServer
 from wgvx.drops import Reason
+from wgvx.keys import encode
 from wgvx.node import Node
 
 # wgvx fdb
@@ -74,12 +77,51 @@ def test_fdb_edits(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -
     run(scenario())
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
+        "replaced 10.254.0.9",
         *("0 entries deleted", "0 entries deleted", "1 entry deleted"),
     ]
-    assert captured.err.splitlines() == [
+    complaints = [said for said in captured.err.splitlines() if "wgvx: warning: " not in said]
+    assert complaints == [
         f"wgvx: there is no entry {MAC} at 10.254.0.9",
         f"wgvx: there is no entry {MAC}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("mac", "vtep", "warned"),
+    [
+        (MAC, "10.254.0.2", None),
+        (ZERO, "fd00::2", None),
+        (MAC, "10.254.0.9", "no peer's allowed_ips covers 10.254.0.9: nothing can be sent there"),
+        (ZERO, "10.254.0.9", "no peer's allowed_ips covers 10.254.0.9"),
+        (MAC, "10.254.0.1", "10.254.0.1 is this node's own address"),
+        ("ff:ff:ff:ff:ff:ff", "10.254.0.2", "no longer to the flood list"),
+        ("33:33:00:00:00:01", "10.254.0.2", None),
+    ],
+)
+def test_fdb_add_warns_of_what_is_hardly_meant(
+    mac: str,
+    vtep: str,
+    warned: str | None,
+    run: Run,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def scenario() -> None:
+        async with controlled(folder, peer(2), NETWORK) as node:
+            for _ in range(2):  # The same again replaces nothing.
+                assert await wgvx("fdb", "n1", "add", mac, vtep) == 0
+            assert f"static {vtep}" in rows_of(node)[mac]
+
+    run(scenario())
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    said = captured.err.splitlines()
+    if warned is None:
+        assert said == []
+    else:
+        assert len(said) == 2
+        assert all(one.startswith("wgvx: warning: ") and warned in one for one in said)
 
 
 @pytest.mark.parametrize(
@@ -213,8 +255,18 @@ def test_show_for_people(run: Run, folder: Path, capsys: pytest.CaptureFixture[s
             await until(lambda: node.dataplane.drops()[Reason.SHORT_FRAME] == 1)
             assert await wgvx("show") == 0
             shown = capsys.readouterr().out
-            for part in ("n1", "10.254.0.2/32, fd00::2/128", "never", "short_frame", "1350"):
-                assert part in shown
+            lines = shown.splitlines()
+            assert lines[0] == "node: n1"
+            (key,) = (encode(info.public_key) for info in node.engine.peers.values())
+            at = lines.index(f"peer: {key}")
+            assert lines[at - 1] == ""
+            for part in (
+                "  allowed IPs: 10.254.0.2/32, fd00::2/128",
+                "  latest handshake: never",
+                "  short_frame: 1",
+                "  MTU: 1350",
+            ):
+                assert part in lines
             assert "malformed" not in shown
             assert await wgvx("show", "--json") == 0
             (only,) = json.loads(capsys.readouterr().out)
@@ -227,13 +279,100 @@ def test_show_for_people(run: Run, folder: Path, capsys: pytest.CaptureFixture[s
 
     run(scenario())
     assert main(["show"]) == 0
-    assert capsys.readouterr().out == "no node is running\n"
+    assert capsys.readouterr().out.startswith("no node is running")
     assert main(["show", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
     for command in ("show", "fdb", "down", "exec"):
         trailer = ["--", "true"] if command == "exec" else []
         assert main([command, "n1", *trailer]) == (125 if command == "exec" else 1)
         assert "no node n1 is running" in capsys.readouterr().err
+
+
+def test_show_of_several_nodes_and_long_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    """One block per node and peer, one line per field, however long."""
+    key = encode(bytes(range(32)))
+    peers = [
+        {
+            "public_key": key,
+            "name": name,
+            "endpoint": endpoint,
+            "allowed_ips": [f"2001:db8:1234:5678::{n}/128" for n in range(count)],
+            "latest_handshake": 0,
+            "rx_bytes": 2048,
+            "tx_bytes": 0,
+        }
+        for name, endpoint, count in (("b", "[2001:db8::1]:51820", 9), (None, None, 0))
+    ]
+    node = {
+        "name": "n1",
+        "public_key": key,
+        "listen_port": 51820,
+        "dataplane": "reference",
+        "aead": "cryptography",
+        "offloads": {"tso": False},
+        "peers": peers,
+        "networks": [],
+        "drops": {"malformed": 0},
+    }
+    show._print([node, {**node, "name": "n2", "peers": []}], None, False)
+    prefixes = ", ".join(f"2001:db8:1234:5678::{n}/128" for n in range(4))
+    head = [
+        f"  public key: {key}",
+        "  listening port: 51820",
+        "  data plane: reference (cryptography), offloads: none",
+    ]
+    assert capsys.readouterr().out.splitlines() == [
+        "node: n1",
+        *head,
+        "",
+        f"peer: {key}",
+        "  name: b",
+        "  endpoint: [2001:db8::1]:51820",
+        f"  allowed IPs: {prefixes}, and 5 more",
+        "  latest handshake: never",
+        "  transfer: 2.0 KiB received, 0 B sent",
+        "",
+        f"peer: {key}",
+        "  endpoint: none",
+        "  allowed IPs: none",
+        "  latest handshake: never",
+        "  transfer: 2.0 KiB received, 0 B sent",
+        "",
+        "node: n2",
+        *head,
+    ]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_node_that_ended_meanwhile_is_not_spoken_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = NodeLock("n0")
+    lock = ended.folder / "n0.lock"
+    ended.release()
+    monkeypatch.setattr(show, "running", lambda: iter([("n0", lock)]))
+    assert main(["show"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("no node is running")
+    assert captured.err == ""
+
+
+def test_what_of_root_cannot_be_seen_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system = folder / "system"
+    monkeypatch.setattr(paths, "SYSTEM_FOLDER", system)
+    assert paths.unseen() == ""
+    system.mkdir()
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: os.stat_result((0o40700, *[0] * 9)))
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    assert paths.unseen() == ""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    said = f"(of yours; {system} belongs to root: try sudo)"
+    assert main(["down", "n1"]) == 1
+    assert capsys.readouterr().err == f"wgvx: no node n1 is running {said}\n"
+    assert main(["show"]) == 0
+    assert capsys.readouterr().out == f"no node is running {said}\n"
 
 
 def test_a_node_that_is_starting_does_not_hide_the_others(

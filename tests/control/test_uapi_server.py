@@ -223,9 +223,28 @@ def test_where_the_folder_cannot_be_written_there_is_none(
     async def scenario() -> None:
         (folder / "wireguard").write_text("in the way")
         async with served(folder, NETWORK):
-            said = [r.getMessage() for r in caplog.records if "no UAPI socket" in r.getMessage()]
+            said = [r.getMessage() for r in caplog.records if "wg(8)" in r.getMessage()]
             assert len(said) == 1
             assert "None" not in said[0]
+            assert "File exists" in said[0]
+
+    run(scenario())
+
+
+def test_an_ordinary_user_is_told_what_to_use_instead(
+    run: Run, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(uapi_server, "listen", refuse)
+
+    async def scenario() -> None:
+        async with served(folder, NETWORK):
+            said = "wg(8) cannot see this node (that takes root); `wgvx show n1` can"
+            assert said in [r.getMessage() for r in caplog.records]
 
     run(scenario())
 

@@ -142,7 +142,7 @@ def _explain_node(config: Config) -> None:
         rows.append(("fwmark", f"{node.fwmark:#x}"))
     if node.state_dir is not None:
         rows.append(("state", str(node.state_dir)))
-    _explain_rows("node", rows)
+    _explain_block("node", rows)
 
 
 def _explain_peer(label: str, peer: PeerConfig) -> None:
@@ -155,12 +155,13 @@ def _explain_peer(label: str, peer: PeerConfig) -> None:
         rows.append(("preshared key", "yes"))
     if peer.persistent_keepalive:
         rows.append(("keepalive", f"every {peer.persistent_keepalive} s"))
-    _explain_rows(label, rows)
+    _explain_block(label, rows)
 
 
 def _explain_network(config: Config, network: NetworkConfig, tunnel: int) -> None:
     remotes = flood_list(config, network)
-    origin = "" if network.remotes is not None else " (the first host address of each peer)"
+    followed = network.remotes is None and remotes
+    origin = " (the first host address of each peer)" if followed else ""
     rows = [(one.type, f"{one.name}, MAC {format_mac(one.mac)}") for one in network.attach]
     if network.netns is not None:
         rows.append(("namespace", network.netns))
@@ -176,7 +177,7 @@ def _explain_network(config: Config, network: NetworkConfig, tunnel: int) -> Non
     if network.fdb:
         entries = [f"{format_mac(entry.mac)} at {entry.vtep}" for entry in network.fdb]
         rows.append(("static entries", _some(entries)))
-    _explain_rows(f"network {network.vni}", rows)
+    _explain_block(f"network {network.vni}", rows)
 
 
 def _explain_mtu(config: Config, tunnel: Tunnel) -> None:
@@ -214,9 +215,9 @@ def _overlay(network: NetworkConfig, tunnel: int) -> int:
     return mtu.overlay_mtu(tunnel) if network.mtu is None else network.mtu
 
 
-def _explain_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
+def _explain_block(title: str, rows: Sequence[tuple[str, str]]) -> None:
     output.heading(title)
-    output.table(("", ""), rows, indent=2)
+    output.fields(rows)
 
 
 def _explain_list(title: str, sentences: Sequence[str]) -> None:
@@ -226,12 +227,7 @@ def _explain_list(title: str, sentences: Sequence[str]) -> None:
 
 
 def _some(items: Iterable[object]) -> str:
-    """A list for people: "none", or its first items and how many more there are."""
-    texts = [str(item) for item in items]
-    more = len(texts) - MAXIMUM_LISTED
-    if more > 1:
-        texts[MAXIMUM_LISTED:] = [f"and {more} more"]
-    return ", ".join(texts) or "none"
+    return output.some(items, MAXIMUM_LISTED)
 
 
 # For programs.

@@ -207,6 +207,7 @@ def _with_namespaces(nodes: list[Running]) -> None:
     for node in nodes:
         output.heading(f"forwarding table of {node.site.name}")
         fdb.print_rows(ask(find(node.site.name), "fdb"))
+    output.line()
     show.print_node(_show(near))
 
 
@@ -278,6 +279,7 @@ def _without_namespaces(sites: tuple[Site, Site], reason: str) -> None:
     for site, table in zip(sites, outcome.tables, strict=True):
         output.heading(f"forwarding table of {site.name}")
         fdb.print_rows(table)
+    output.line()
     show.print_node(outcome.nodes[0])
 
 

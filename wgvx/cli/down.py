@@ -12,8 +12,9 @@ from wgvx.control.paths import wait_released
 DESCRIPTION = "Stop a running node; returns when everything it created is gone."
 
 EPILOG = """\
-example:
+examples:
   wgvx down site-a
+  wgvx down ./site-a.toml    a path works too: the node is named after its file, still there or not
 
 exit status: 0 stopped, 1 no such node is running
 """
@@ -28,7 +29,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", metavar="NAME", help="a running node")
+    parser.add_argument("name", metavar="NAME", help="a running node, or its file")
 
 
 def run(args: argparse.Namespace) -> int:

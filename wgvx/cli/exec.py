@@ -41,7 +41,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", metavar="NAME", help="a running node")
+    parser.add_argument("name", metavar="NAME", help="a running node, or its file")
     parser.add_argument("--netns", metavar="N", help="the namespace of the network that names it")
 
 

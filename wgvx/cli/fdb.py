@@ -27,6 +27,46 @@ examples:
 exit status: 0 done, 1 no such node or entry, 2 bad usage
 """
 
+EXIT_STATUS = "exit status: 0 done, 1 no such node or entry, 2 bad usage\n"
+
+MAC_HELP = "six bytes in hex, as 02:00:00:00:00:02; 00:00:00:00:00:00 is the flood list"
+
+ADD = """\
+Add a static entry: frames to MAC go to VTEP. It does not age, and nothing learned replaces it. A
+unicast MAC has one VTEP, so a second entry replaces the first, and says so. A multicast MAC and
+the flood list take several; a multicast MAC with entries goes to those instead of to the flood
+list, and so do broadcasts once ff:ff:ff:ff:ff:ff has one.
+"""
+
+ADD_EXAMPLES = """\
+examples:
+  wgvx fdb a add 02:00:00:00:00:02 10.254.0.2
+  wgvx fdb a add 00:00:00:00:00:00 10.254.0.3        one more VTEP to flood to
+  wgvx fdb a add 02:00:00:00:00:02 10.254.0.2 --vni 4201
+"""
+
+DELETE = """\
+Delete the entries of MAC, static or learned, or with VTEP only the one there.
+"""
+
+DELETE_EXAMPLES = """\
+examples:
+  wgvx fdb a del 02:00:00:00:00:02
+  wgvx fdb a del 00:00:00:00:00:00 10.254.0.3        flood to it no more
+"""
+
+FLUSH = """\
+Delete what was learned, in all networks of the node unless --vni names one, and say how many
+entries went. The flood list and the ports' own addresses stay, with --static too.
+"""
+
+FLUSH_EXAMPLES = """\
+examples:
+  wgvx fdb a flush
+  wgvx fdb a flush --vni 4200 --static
+  wgvx fdb a flush --vtep 10.254.0.2                 forget what was learned from one VTEP
+"""
+
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
@@ -43,20 +83,40 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", metavar="NAME", help="a running node")
+    parser.add_argument("name", metavar="NAME", help="a running node, or its file")
     parser.add_argument("--json", action="store_true", help="for programs")
     actions = parser.add_subparsers(
         dest="action", metavar="ACTION", title="actions", prog="wgvx fdb NAME"
     )
-    add = actions.add_parser("add", parents=[vni], help="add a static entry")
-    add.add_argument("mac", metavar="MAC")
-    add.add_argument("vtep", metavar="VTEP", help="its tunnel address")
-    delete = actions.add_parser("del", parents=[vni], help="delete an entry")
-    delete.add_argument("mac", metavar="MAC")
+    add = _action(actions, "add", vni, "add a static entry", ADD, ADD_EXAMPLES)
+    add.add_argument("mac", metavar="MAC", help=MAC_HELP)
+    add.add_argument("vtep", metavar="VTEP", help="its tunnel address, as 10.254.0.2 or fd00::2")
+    delete = _action(actions, "del", vni, "delete an entry", DELETE, DELETE_EXAMPLES)
+    delete.add_argument("mac", metavar="MAC", help=MAC_HELP)
     delete.add_argument("vtep", metavar="VTEP", nargs="?", help="only the entry at this address")
-    flush = actions.add_parser("flush", parents=[vni], help="delete what was learned")
+    flush = _action(actions, "flush", vni, "delete what was learned", FLUSH, FLUSH_EXAMPLES)
     flush.add_argument("--vtep", metavar="A", help="only entries at this tunnel address")
-    flush.add_argument("--static", action="store_true", help="static entries too")
+    flush.add_argument(
+        "--static", action="store_true", help="static entries too; the flood list stays"
+    )
+
+
+def _action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    vni: argparse.ArgumentParser,
+    summary: str,
+    description: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    return actions.add_parser(
+        name,
+        parents=[vni],
+        help=summary,
+        description=description,
+        epilog=f"{examples}\n{EXIT_STATUS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,22 +125,31 @@ def run(args: argparse.Namespace) -> int:
     try:
         lock = find(node_name(args.name))
         if args.action == "add":
-            ask(lock, "fdb_add", vni=vni, mac=args.mac, vtep=args.vtep)
+            _tell(ask(lock, "fdb_add", vni=vni, mac=args.mac, vtep=args.vtep))
         elif args.action == "del":
             ask(lock, "fdb_delete", vni=vni, mac=args.mac, vtep=args.vtep)
         elif args.action == "flush":
             gone = ask(lock, "fdb_flush", vni=vni, vtep=args.vtep, static=args.static)
             output.line(f"{gone} {'entry' if gone == 1 else 'entries'} deleted")
         else:
-            _print(ask(lock, "fdb", vni=vni), args.json)
+            _print(lock.stem, ask(lock, "fdb", vni=vni), args.json)
     except ControlError as error:
         raise UserError(str(error), error.exit_status) from None
     return 0
 
 
-def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
+def _tell(added: dict[str, Any]) -> None:
+    if added["replaced"] is not None:
+        output.line(f"replaced {added['replaced']}")
+    for text in added["warnings"]:
+        output.warning(text)
+
+
+def _print(node: str, rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         output.emit_json(rows)
+    elif not rows:  # Every network has at least the row of its own port.
+        output.line(f"node {node} has no networks, so nothing to forward")
     else:
         print_rows(rows)
 
@@ -88,14 +157,14 @@ def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
 def print_rows(rows: list[dict[str, Any]]) -> None:
     """The table for people."""
     output.table(
-        ("VNI", "MAC", "where", "state", "age"),
+        ("VNI", "MAC", "where", "state", "age (s)"),
         (
             (
                 row["vni"],
                 "flood list" if row["mac"] == "00:00:00:00:00:00" else row["mac"],
                 f"VTEP {row['vtep']}" if row["vtep"] else f"port {row['port']}",
                 row["state"],
-                "-" if row["age"] is None else f"{row['age']} s",
+                row["age"],
             )
             for row in rows
         ),

@@ -6,10 +6,11 @@ import argparse
 import importlib
 import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, NoReturn, Protocol, cast
 
 from wgvx import __version__
 from wgvx.cli import output
@@ -103,6 +104,9 @@ def _config_error() -> type[Exception]:
 
 def _run(arguments: list[str]) -> int:
     arguments, passthrough = _split(arguments)
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
+    _check_name(arguments)
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(
         prog="wgvx",
@@ -122,7 +126,11 @@ def _run(arguments: list[str]) -> int:
         else:
             subparsers.add_parser(command.name, help=command.summary)
     try:
-        args = parser.parse_args(arguments)
+        args, strangers = parser.parse_known_args(arguments)
+        if strangers:
+            parsers = subparsers.choices
+            args.passthrough = passthrough
+            _refuse(parsers.get(args.command, parser), args, arguments, strangers)
     except SystemExit as ended:  # argparse has said why: 0 after --help, else 2
         return ended.code if isinstance(ended.code, int) else 2
     if module is None:
@@ -132,6 +140,35 @@ def _run(arguments: list[str]) -> int:
         output.usage(f"{chosen} takes nothing after --")
     args.passthrough = passthrough
     return module.run(args)
+
+
+def _check_name(arguments: list[str]) -> None:
+    """Refuse a command that there is not, with the one that was most likely meant."""
+    names = [command.name for command in COMMANDS]
+    if not arguments or arguments[0].startswith("-") or arguments[0] in names:
+        return
+    import difflib  # only a mistake pays for it
+
+    close = difflib.get_close_matches(arguments[0], names, 1)
+    hint = f"did you mean {close[0]}?" if close else "`wgvx --help` lists them"
+    output.usage(f"there is no command {arguments[0]!r}: {hint}")
+
+
+def _refuse(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    arguments: list[str],
+    strangers: list[str],
+) -> NoReturn:
+    """End with the usage of the command that knows nothing of `strangers`."""
+    forgotten = args.command in TAKES_COMMAND and args.passthrough is None
+    if forgotten and not strangers[0].startswith("-"):
+        # What comes after NAME was meant as COMMAND.
+        name = arguments.index(args.name, arguments.index(args.command) + 1)
+        at = arguments.index(strangers[0], name + 1)
+        meant = shlex.join(["wgvx", *arguments[:at], "--", *arguments[at:]])
+        parser.error(f"put `--` before the command: {meant}")
+    parser.error(f"unrecognized arguments: {' '.join(strangers)}")
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str] | None]:

@@ -66,13 +66,36 @@ def secret(text: str) -> None:
 
 def heading(text: str) -> None:
     """The title of a part of the result, an empty line before it."""
+    line()
+    title(text)
+
+
+def title(text: str) -> None:
+    """The title of the whole result, or of a part where the caller sees to the empty line."""
     if on_terminal():
         from rich.console import Console
         from rich.text import Text
 
-        Console(highlight=False).print(Text(f"\n{text}", style="bold"))
+        Console(highlight=False).print(Text(text, style="bold"), soft_wrap=True)
     else:
-        print(f"\n{text}")
+        print(text)
+
+
+def fields(rows: Iterable[tuple[str, object]]) -> None:
+    """The rows of a block as wg(8) prints them, `label: value`, one line each however narrow the
+    terminal: what is copied from it, a key above all, has no line break in it.
+    """
+    for label, value in rows:
+        print(f"  {label}: {value}")
+
+
+def some(items: Iterable[object], most: int) -> str:
+    """A list for people: "none", or its first items and how many more there are."""
+    texts = [str(item) for item in items]
+    more = len(texts) - most
+    if more > 1:  # For one alone its own text is hardly longer.
+        texts[most:] = [f"and {more} more"]
+    return ", ".join(texts) or "none"
 
 
 def emit_json(value: object) -> None:

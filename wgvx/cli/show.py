@@ -9,8 +9,11 @@ from typing import Any
 from wgvx.cli import output
 from wgvx.cli.output import UserError
 from wgvx.config import node_name
-from wgvx.control.client import ControlError, ask, find
-from wgvx.control.paths import running
+from wgvx.control.client import ControlError, NodeEnded, ask, find
+from wgvx.control.paths import is_locked, running, unseen
+
+MAXIMUM_LISTED = 4
+"""Allowed IPs of a peer that are shown to people; --json has them all."""
 
 DESCRIPTION = """\
 What a running node, or without NAME every node of yours, knows and counts. A drop counter says why
@@ -35,7 +38,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", metavar="NAME", nargs="?", help="a running node")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="a running node, or its file")
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -58,8 +61,10 @@ def _all() -> list[dict[str, Any]]:
     for _, lock in running():
         try:
             nodes.append(ask(lock, "show"))
-        except ControlError as error:  # Just starting or ending: no reason not to show the others.
-            output.warning(str(error))
+        except ControlError as error:
+            # Just starting or ending: no reason not to show the others.
+            if not isinstance(error, NodeEnded) and is_locked(lock):
+                output.warning(str(error))
     return nodes
 
 
@@ -68,68 +73,52 @@ def _print(nodes: list[dict[str, Any]], as_json: object, wanted: bool) -> None:
         output.emit_json(as_json)
         return
     if not nodes:
-        output.line("no node is running")
-    for node in nodes:
+        output.line(f"no node is running{unseen()}")
+    for position, node in enumerate(nodes):
+        if position:
+            output.line()
         print_node(node)
 
 
 def print_node(node: dict[str, Any]) -> None:
-    """One node for people."""
-    output.heading(node["name"])
+    """One node for people, a block each for the node, its peers, networks and drops."""
+    output.title(f"node: {node['name']}")
     offloads = ", ".join(name for name, on in node["offloads"].items() if on) or "none"
-    output.table(
-        ("", ""),
+    output.fields(
         [
-            ("public key", node["public_key"]),
-            ("listening port", str(node["listen_port"])),
+            ("public key", node["public_key"] or "none"),
+            ("listening port", node["listen_port"]),
             ("data plane", f"{node['dataplane']} ({node['aead']}), offloads: {offloads}"),
-        ],
-        indent=2,
+        ]
     )
-    if node["peers"]:
-        output.heading("  peers")
-        output.table(
-            ("name", "public key", "endpoint", "allowed IPs", "handshake", "received", "sent"),
-            (
-                (
-                    peer["name"],
-                    peer["public_key"],
-                    peer["endpoint"],
-                    _some(peer["allowed_ips"]),
-                    _ago(peer["latest_handshake"]),
-                    _bytes(peer["rx_bytes"]),
-                    _bytes(peer["tx_bytes"]),
-                )
-                for peer in node["peers"]
-            ),
-            indent=4,
-        )
-    if node["networks"]:
-        output.heading("  networks")
-        output.table(
-            ("VNI", "ports", "MTU", "FDB entries", "frames received", "frames sent"),
-            (
-                (
-                    network["vni"],
-                    ", ".join(one["name"] for one in network["attach"]),
-                    network["mtu"],
-                    network["fdb_entries"],
-                    network["rx_frames"],
-                    network["tx_frames"],
-                )
-                for network in node["networks"]
-            ),
-            indent=4,
+    for peer in node["peers"]:
+        _print_peer(peer)
+    for network in node["networks"]:
+        output.heading(f"network: {network['vni']}")
+        output.fields(
+            [
+                ("ports", ", ".join(one["name"] for one in network["attach"]) or "none"),
+                ("MTU", "-" if network["mtu"] is None else network["mtu"]),
+                ("FDB entries", network["fdb_entries"]),
+                ("frames", f"{network['rx_frames']} received, {network['tx_frames']} sent"),
+            ]
         )
     drops = [(reason, count) for reason, count in node["drops"].items() if count]
     if drops:
-        output.heading("  drops")
-        output.table(("reason", "packets"), drops, indent=4)
+        output.heading("drops")
+        output.fields(drops)
 
 
-def _some(items: list[str]) -> str:
-    shown = ", ".join(items[:3])
-    return f"{shown}, and {len(items) - 3} more" if len(items) > 3 else shown
+def _print_peer(peer: dict[str, Any]) -> None:
+    output.heading(f"peer: {peer['public_key']}")
+    rows = [] if peer["name"] is None else [("name", peer["name"])]
+    rows += [
+        ("endpoint", peer["endpoint"] or "none"),
+        ("allowed IPs", output.some(peer["allowed_ips"], MAXIMUM_LISTED)),
+        ("latest handshake", _ago(peer["latest_handshake"])),
+        ("transfer", f"{_bytes(peer['rx_bytes'])} received, {_bytes(peer['tx_bytes'])} sent"),
+    ]
+    output.fields(rows)
 
 
 def _ago(unix_seconds: int) -> str:

@@ -138,11 +138,7 @@ async def _serve(node: Node, config: Config, lock: NodeLock, command: list[str] 
         await node.start()
         await control.start()
         await uapi.start()
-        print(
-            f"wgvx: {config.name} ready",
-            file=sys.stdout if command is None else sys.stderr,
-            flush=True,
-        )
+        _say_ready(config.name, command)
         if command is None or node.is_ending:
             return await node.ended()
         return await _with_command(node, command)
@@ -153,6 +149,16 @@ async def _serve(node: Node, config: Config, lock: NodeLock, command: list[str] 
         # All is gone: a second signal must not make this a death by signal, once the loop that
         # handles them is closed.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _say_ready(name: str, command: list[str] | None) -> None:
+    try:
+        print(f"wgvx: {name} ready", file=sys.stdout if command is None else sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # A full disk, say.
+        stream = "standard output" if command is None else "standard error"
+        raise UserError(f"{stream}: {error.strerror}", _failed(command)) from None
 
 
 async def _with_command(node: Node, command: list[str]) -> int:

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from wgvx.control.paths import find_running, running
+from wgvx.control.paths import find_running, running, unseen
 
 PATIENCE = 10.0
 
@@ -21,13 +21,17 @@ class ControlError(Exception):
         self.exit_status = exit_status
 
 
+class NodeEnded(ControlError):  # noqa: N818 - says what is the case
+    """A node that ended while it was asked."""
+
+
 def find(name: str) -> Path:
     """The lock of a running node. Raises ControlError."""
     lock = find_running(name)
     if lock is None:
         others = ", ".join(sorted({other for other, _ in running()}))
         seen = f"; running: {others}" if others else ""
-        raise ControlError(f"no node {name} is running{seen}")
+        raise ControlError(f"no node {name} is running{unseen()}{seen}")
     return lock
 
 
@@ -45,7 +49,7 @@ def ask(lock: Path, command: str, **arguments: Any) -> Any:
             reason = error.strerror or str(error)
             raise ControlError(f"node {lock.stem} does not answer: {reason}") from None
     if not line.endswith(b"\n"):
-        raise ControlError(f"node {lock.stem} ended before it answered")
+        raise NodeEnded(f"node {lock.stem} ended before it answered")
     answer = json.loads(line)
     if "error" in answer:
         raise ControlError(answer["error"], answer["status"])

@@ -15,6 +15,8 @@ from typing import IO
 
 PRIVATE = 0o700
 
+SYSTEM_FOLDER = Path("/run/wgvx")
+
 ASKING_SECONDS = 0.2
 """Far longer than it takes to ask whether a node runs."""
 
@@ -29,12 +31,25 @@ class NoFolder(Exception):  # noqa: N818 - says what is missing
 
 def folders() -> list[Path]:
     """Where this user's nodes may be, in order of preference."""
-    found = [Path("/run/wgvx")]
+    found = [SYSTEM_FOLDER]
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/"):  # The XDG base directory specification: else it is to be ignored.
         found.append(Path(runtime) / "wgvx")
     found.append(Path(f"/tmp/wgvx-{os.geteuid()}"))
     return found
+
+
+def unseen() -> str:
+    """What is to be added to "no node is running" where root may have nodes that this user cannot
+    see; empty where all are seen.
+    """
+    try:
+        status = SYSTEM_FOLDER.stat()
+    except OSError:
+        return ""
+    if status.st_uid != 0 or os.access(SYSTEM_FOLDER, os.R_OK | os.X_OK):
+        return ""
+    return f" (of yours; {SYSTEM_FOLDER} belongs to root: try sudo)"
 
 
 def _is_ours(folder: Path) -> bool:

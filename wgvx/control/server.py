@@ -20,15 +20,24 @@ from wgvx.config import parse_mac
 from wgvx.config.values import parse_address
 from wgvx.control import status
 from wgvx.control.paths import NodeLock
+from wgvx.control.prefix import format_address
 from wgvx.control.unix import close_clients, listen, send
-from wgvx.node import Node
+from wgvx.node import Node, clock
 from wgvx.ports.errors import PortError
-from wgvx.vxlan.fdb import FLOOD
+from wgvx.vxlan.ethernet import is_group
+from wgvx.vxlan.fdb import FLOOD, Remote, State
 
 LONGEST_REQUEST = 65536
 SLICE = 500
 """Items of a long result made at a time."""
 MODE = 0o600
+
+BROADCAST = b"\xff" * 6
+
+OVERRIDES_FLOOD = (
+    "broadcasts now go to this MAC's entries alone and no longer to the flood list, whose MAC is "
+    "00:00:00:00:00:00"
+)
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error of the program
@@ -118,7 +127,10 @@ class ControlServer:
         assert vni is not None
         return vni
 
-    def _fdb_add(self, request: dict[str, Any]) -> None:
+    def _fdb_add(self, request: dict[str, Any]) -> dict[str, Any]:
+        """{"replaced": the VTEP of the static entry that this one replaces, or None,
+        "warnings": [what is hardly meant]}
+        """
         mac, vtep = _mac(request["mac"]), _vtep(request["vtep"])
         own = self._node.config.node.addresses
         if all(len(address.packed) != len(vtep) for address in own):
@@ -126,10 +138,34 @@ class ControlServer:
                 f"{request['vtep']} cannot be reached: this node has no tunnel address of its "
                 "family (`address` in [node])"
             )
+        vni = self._one_vni(request)
+        replaced = self._static_entry(vni, mac)
         try:
-            self._node.dataplane.fdb_add(self._one_vni(request), mac, vtep)
+            self._node.dataplane.fdb_add(vni, mac, vtep)
         except ValueError as error:
             raise Refused(str(error)) from None
+        return {
+            "replaced": None if replaced in (None, vtep) else format_address(replaced),
+            "warnings": list(self._entry_warnings(mac, vtep)),
+        }
+
+    def _static_entry(self, vni: int, mac: bytes) -> bytes | None:
+        """The VTEP of the static entry for a unicast MAC; the others take several."""
+        if mac == FLOOD or is_group(mac):
+            return None
+        for row in self._node.dataplane.fdb_rows(vni, clock()):
+            if row.mac == mac and row.state is State.STATIC and isinstance(row.where, Remote):
+                return row.where.vtep
+        return None
+
+    def _entry_warnings(self, mac: bytes, vtep: bytes) -> Iterator[str]:
+        """As `wgvx check` warns of entries in a file."""
+        if any(vtep == address.packed for address in self._node.config.node.addresses):
+            yield f"{format_address(vtep)} is this node's own address"
+        elif self._node.dataplane.route(vtep) is None:
+            yield f"no peer's allowed_ips covers {format_address(vtep)}: nothing can be sent there"
+        if mac == BROADCAST:
+            yield OVERRIDES_FLOOD
 
     def _fdb_delete(self, request: dict[str, Any]) -> None:
         mac = _mac(request["mac"])
@@ -157,7 +193,7 @@ class ControlServer:
         if fds is None:
             raise Refused(
                 f"node {self._node.config.name} has no namespace of its own: "
-                "it was not started with --rootless or a command"
+                "it was not started with --rootless or a command; run the command directly"
             )
         user, net = (f"/proc/{os.getpid()}/fd/{fd}" for fd in fds)
         return {"user": user, "net": net}

@@ -40,7 +40,12 @@ class UapiServer:
                 return
             listening = listen(self._path, MODE)
         except OSError as error:
-            log.info("no UAPI socket, so no wg(8): %s: %s", self._path, error.strerror or error)
+            name = self._node.config.name
+            if isinstance(error, PermissionError):
+                why = " (that takes root)"
+            else:
+                why = f" ({self._path}: {error.strerror or error})"
+            log.info("wg(8) cannot see this node%s; `wgvx show %s` can", why, name)
             return
         self._server = await asyncio.start_unix_server(
             self._serve, sock=listening, limit=LONGEST_LINE

@@ -17,6 +17,11 @@ def make_dataplane(name: str | None) -> DataPlane:
 
     Raises DataPlaneMissing.
     """
+    if name is not None and name not in NAMES:
+        raise DataPlaneMissing(
+            f"there is no data plane {name!r}: --dataplane and WGVX_DATAPLANE take "
+            f"{' or '.join(NAMES)}"
+        )
     if name not in (None, "reference"):
         raise DataPlaneMissing(
             f"there is no {name} data plane in this build: "
