@@ -6,9 +6,11 @@ import argparse
 import json
 import os
 import select
+import shutil
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -79,7 +81,8 @@ def run(args: argparse.Namespace) -> int:  # noqa: ARG001 - every command's sign
         finally:
             for running in started:
                 _end(running.process)
-    output.line("\nAll of it is gone again. Next: wgvx --help")
+    here = "wgvx" if shutil.which("wgvx") else sys.argv[0]
+    output.line(f"\nAll of it is gone again. Next: {here} --help")
     return 0
 
 

@@ -235,7 +235,10 @@ class Device:
             )
         info = link.get_attr("IFLA_LINKINFO")
         if info is None or info.get_attr("IFLA_INFO_KIND") != "bridge":
-            raise PortError(f"TAP {self.name}: {name} is a device but not a bridge")
+            raise PortError(
+                f"TAP {self.name}: {name} is a device but not a bridge: "
+                "name a bridge, or leave `bridge` out"
+            )
         return int(link["index"])
 
     def _why_not_set(self, step: Step, error: NetlinkError, request: TapRequest) -> str:

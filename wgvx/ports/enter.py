@@ -42,7 +42,8 @@ def main() -> int:
         # A folder of PATH that may not be searched is no command that may not be run.
         found = "/" in command[0] or shutil.which(command[0], os.F_OK)
         if isinstance(error, FileNotFoundError) or not found:
-            print(f"wgvx: {command[0]}: command not found", file=sys.stderr)
+            reason = error.strerror if "/" in command[0] else "command not found"
+            print(f"wgvx: {command[0]}: {reason}", file=sys.stderr)
             return NOT_FOUND
         print(f"wgvx: {command[0]}: {error.strerror}", file=sys.stderr)
         return CANNOT_RUN
