@@ -404,3 +404,14 @@ class FdbAgainstModel(RuleBasedStateMachine):
 
 TestFdbAgainstModel = FdbAgainstModel.TestCase
 TestFdbAgainstModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_adding_tells_which_other_vtep_it_replaced() -> None:
+    fdb = Fdb(learning=True, ageing=0, max_entries=0)
+    mac, group, one, two = b"\2" + bytes(5), b"\3" + bytes(5), b"\n\xfe\0\1", b"\n\xfe\0\2"
+    assert fdb.add(mac, one) is None
+    assert fdb.add(mac, one) is None
+    assert fdb.add(mac, two) == one
+    for several in (group, FLOOD):
+        assert fdb.add(several, one) is None
+        assert fdb.add(several, two) is None

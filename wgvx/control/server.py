@@ -22,10 +22,9 @@ from wgvx.control import status
 from wgvx.control.paths import NodeLock
 from wgvx.control.prefix import format_address
 from wgvx.control.unix import close_clients, listen, send
-from wgvx.node import Node, clock
+from wgvx.node import Node
 from wgvx.ports.errors import PortError
-from wgvx.vxlan.ethernet import is_group
-from wgvx.vxlan.fdb import FLOOD, Remote, State
+from wgvx.vxlan.fdb import FLOOD
 
 LONGEST_REQUEST = 65536
 SLICE = 500
@@ -139,24 +138,14 @@ class ControlServer:
                 "family (`address` in [node])"
             )
         vni = self._one_vni(request)
-        replaced = self._static_entry(vni, mac)
         try:
-            self._node.dataplane.fdb_add(vni, mac, vtep)
+            replaced = self._node.dataplane.fdb_add(vni, mac, vtep)
         except ValueError as error:
             raise Refused(str(error)) from None
         return {
-            "replaced": None if replaced in (None, vtep) else format_address(replaced),
+            "replaced": None if replaced is None else format_address(replaced),
             "warnings": list(self._entry_warnings(mac, vtep)),
         }
-
-    def _static_entry(self, vni: int, mac: bytes) -> bytes | None:
-        """The VTEP of the static entry for a unicast MAC; the others take several."""
-        if mac == FLOOD or is_group(mac):
-            return None
-        for row in self._node.dataplane.fdb_rows(vni, clock()):
-            if row.mac == mac and row.state is State.STATIC and isinstance(row.where, Remote):
-                return row.where.vtep
-        return None
 
     def _entry_warnings(self, mac: bytes, vtep: bytes) -> Iterator[str]:
         """As `wgvx check` warns of entries in a file."""

@@ -271,8 +271,10 @@ class DataPlane(Sessions, ABC):
         """Frames and FDB rows of a network."""
 
     @abstractmethod
-    def fdb_add(self, vni: int, mac: bytes, vtep: bytes) -> None:
-        """A static entry. A group MAC and the flood list (all zeros) take several VTEPs."""
+    def fdb_add(self, vni: int, mac: bytes, vtep: bytes) -> bytes | None:
+        """A static entry; returns the VTEP that it replaces, if another. A group MAC and the flood
+        list (all zeros) take several VTEPs. ValueError for a port's own MAC.
+        """
 
     @abstractmethod
     def fdb_delete(self, vni: int, mac: bytes, vtep: bytes | None = None) -> bool:

@@ -441,8 +441,8 @@ class ReferenceDataPlane(DataPlane):
         network = self._networks[vni]
         return NetworkCounters(network.rx_frames, network.tx_frames, network.vtep.fdb.entry_count)
 
-    def fdb_add(self, vni: int, mac: bytes, vtep: bytes) -> None:
-        self._networks[vni].vtep.fdb.add(mac, vtep)
+    def fdb_add(self, vni: int, mac: bytes, vtep: bytes) -> bytes | None:
+        return self._networks[vni].vtep.fdb.add(mac, vtep)
 
     def fdb_delete(self, vni: int, mac: bytes, vtep: bytes | None = None) -> bool:
         return self._networks[vni].vtep.fdb.delete(mac, vtep)

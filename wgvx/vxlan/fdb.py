@@ -130,8 +130,8 @@ class Fdb:
 
     # ---- what is configured ----
 
-    def add(self, mac: bytes, vtep: bytes) -> None:
-        """Add a static row.
+    def add(self, mac: bytes, vtep: bytes) -> bytes | None:
+        """Add a static row; returns the other VTEP that a static row had until now, if any.
 
         A unicast MAC has one VTEP, which this replaces; to a group MAC or the flood list it is
         appended, once. ``ValueError`` for a port's own MAC.
@@ -140,11 +140,13 @@ class Fdb:
             vteps = self._groups.get(mac, ())
             if vtep not in vteps:
                 self._groups[mac] = (*vteps, vtep)
-            return
-        if isinstance(self._fixed.get(mac), Local):
+            return None
+        before = self._fixed.get(mac)
+        if isinstance(before, Local):
             raise ValueError(f"{mac.hex(':')} is the address of a port of this node")
         self._learned.pop(mac, None)
         self._fixed[mac] = Remote(vtep)
+        return before.vtep if before is not None and before.vtep != vtep else None
 
     def delete(self, mac: bytes, vtep: bytes | None = None) -> bool:
         """Delete the rows of ``mac``, static or learned, only that to ``vtep`` if given.
