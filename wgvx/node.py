@@ -24,7 +24,7 @@ from wgvx.ports.request import TapRequest
 from wgvx.resolver import resolve
 from wgvx.route import route_mtu
 from wgvx.state import StampFile, state_directory
-from wgvx.underlay import UdpSocket, format_endpoint, open_sockets
+from wgvx.underlay import UdpSocket, format_endpoint, format_host, open_sockets
 from wgvx.vxlan.neighbour import gratuitous_arp, unsolicited_advertisement
 from wgvx.wireguard.sessions import News
 
@@ -191,8 +191,7 @@ class Node:
         for info in self.engine.peers.values():
             endpoint = self.dataplane.endpoint(info.id)
             if endpoint is not None:
-                host = format_endpoint(endpoint).rpartition(":")[0].strip("[]")
-                routes.append(route_mtu(host, endpoint.port))
+                routes.append(route_mtu(format_host(endpoint), endpoint.port))
         self.tunnel_mtu = self.config.node.mtu or tunnel_mtu(m for m in routes if m is not None)
         self.dataplane.set_mtu(self.tunnel_mtu)
         warnings = (*self.config.warnings, *mtu_warnings(self.config, self.tunnel_mtu))

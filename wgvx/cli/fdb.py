@@ -16,7 +16,9 @@ last until the node stops. MAC 00:00:00:00:00:00 is the flood list: where broadc
 frames to unknown addresses go, a copy to each VTEP.
 """
 
-EPILOG = """\
+EXIT_STATUS = "exit status: 0 done, 1 no such node or entry, 2 bad usage\n"
+
+EPILOG = f"""\
 examples:
   wgvx fdb a                                         the table
   wgvx fdb a add 02:00:00:00:00:02 10.254.0.2        a static entry
@@ -24,10 +26,7 @@ examples:
   wgvx fdb a del 02:00:00:00:00:02
   wgvx fdb a flush --vtep 10.254.0.2                 forget what was learned from one VTEP
 
-exit status: 0 done, 1 no such node or entry, 2 bad usage
-"""
-
-EXIT_STATUS = "exit status: 0 done, 1 no such node or entry, 2 bad usage\n"
+{EXIT_STATUS}"""
 
 MAC_HELP = "six bytes in hex, as 02:00:00:00:00:02; 00:00:00:00:00:00 is the flood list"
 
