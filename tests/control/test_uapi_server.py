@@ -18,7 +18,7 @@ import pytest
 from tests.node.sites import NETWORK, config, deliver, peer, peer_of, point, port_of, running
 from tests.node.sites import public as public_key
 from tests.support.running import Run
-from wgvx.control import uapi_server
+from wgvx.control import uapi_server, unix
 from wgvx.control.uapi_server import UapiServer
 from wgvx.node import Node
 
@@ -239,7 +239,7 @@ def test_an_ordinary_user_is_told_what_to_use_instead(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(uapi_server, "listen", refuse)
+    monkeypatch.setattr(unix, "listen", refuse)
 
     async def scenario() -> None:
         async with served(folder, NETWORK):

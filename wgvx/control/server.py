@@ -9,7 +9,6 @@ owner.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from wgvx.config.values import parse_address
 from wgvx.control import status
 from wgvx.control.paths import NodeLock
 from wgvx.control.prefix import format_address
-from wgvx.control.unix import close_clients, listen, send
+from wgvx.control.unix import UnixServer, send
 from wgvx.node import Node
 from wgvx.ports.errors import PortError
 from wgvx.vxlan.fdb import FLOOD
@@ -52,9 +51,7 @@ class ControlServer:
 
     def __init__(self, node: Node, lock: NodeLock) -> None:
         self._node = node
-        self._path = lock.socket
-        self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.StreamWriter] = set()
+        self._server = UnixServer(lock.socket, MODE, LONGEST_REQUEST, self._converse)
         self._commands: dict[str, Callable[[dict[str, Any]], Any]] = {
             "show": lambda _: status.show(node),
             "fdb": lambda request: status.fdb(node, self._vni(request, required=False)),
@@ -67,31 +64,19 @@ class ControlServer:
 
     async def start(self) -> None:
         """Begin to answer."""
-        self._server = await asyncio.start_unix_server(
-            self._serve, sock=listen(self._path, MODE), limit=LONGEST_REQUEST
-        )
+        await self._server.start()
 
     async def close(self) -> None:
         """Answer no more; the socket is gone."""
-        if self._server is not None:
-            self._path.unlink(missing_ok=True)
-            self._server.close()
-            close_clients(self._clients)
+        await self._server.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients.add(writer)
-        try:
-            # A line over the limit, or a caller that went away, ends the connection.
-            with contextlib.suppress(ValueError, ConnectionError):
-                while line := await reader.readline():
-                    answer = self._answer(line)
-                    if isinstance(answer.get("result"), Iterator):
-                        await _send_sliced(writer, answer["result"])
-                    else:
-                        await send(writer, json.dumps(answer).encode() + b"\n")
-        finally:
-            self._clients.discard(writer)
-            writer.close()
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            answer = self._answer(line)
+            if isinstance(answer.get("result"), Iterator):
+                await _send_sliced(writer, answer["result"])
+            else:
+                await send(writer, json.dumps(answer).encode() + b"\n")
 
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:

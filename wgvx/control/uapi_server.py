@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from pathlib import Path
 
 from wgvx.control import uapi
-from wgvx.control.unix import close_clients, in_use, listen, send
+from wgvx.control.unix import UnixServer, in_use, send
 from wgvx.node import Node
 
 log = logging.getLogger(__name__)
@@ -28,8 +27,7 @@ class UapiServer:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._path = FOLDER / f"{node.config.name}.sock"
-        self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.StreamWriter] = set()
+        self._server = UnixServer(self._path, MODE, LONGEST_LINE, self._converse)
 
     async def start(self) -> None:
         """Begin to answer, if the socket can be had."""
@@ -38,7 +36,7 @@ class UapiServer:
             if in_use(self._path):
                 log.warning("%s is another program's: wg(8) will not see this node", self._path)
                 return
-            listening = listen(self._path, MODE)
+            await self._server.start()
         except OSError as error:
             name = self._node.config.name
             if isinstance(error, PermissionError):
@@ -46,30 +44,17 @@ class UapiServer:
             else:
                 why = f" ({self._path}: {error.strerror or error})"
             log.info("wg(8) cannot see this node%s; `wgvx show %s` can", why, name)
-            return
-        self._server = await asyncio.start_unix_server(
-            self._serve, sock=listening, limit=LONGEST_LINE
-        )
 
     async def close(self) -> None:
         """Answer no more; the socket is gone."""
-        if self._server is not None:
-            self._path.unlink(missing_ok=True)
-            self._server.close()
-            close_clients(self._clients)
+        await self._server.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients.add(writer)
-        try:
-            with contextlib.suppress(ValueError, ConnectionError):
-                while (operation := await _operation(reader)) is not None:
-                    reply = operation.answer(self._node)
-                    if reply is None:
-                        break
-                    await send(writer, reply.encode())
-        finally:
-            self._clients.discard(writer)
-            writer.close()
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (operation := await _operation(reader)) is not None:
+            reply = operation.answer(self._node)
+            if reply is None:
+                break
+            await send(writer, reply.encode())
 
 
 async def _operation(reader: asyncio.StreamReader) -> uapi.Operation | None:

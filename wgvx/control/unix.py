@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 
@@ -27,12 +28,52 @@ async def send(client: asyncio.StreamWriter, data: bytes) -> None:
     await client.drain()
 
 
-def close_clients(clients: Iterable[asyncio.StreamWriter]) -> None:
-    """End connections. What one does not read now, it will never."""
-    for client in clients:
-        if client.transport.get_write_buffer_size():
-            client.transport.abort()
-        client.close()
+class UnixServer:
+    """Serves every caller of one socket until closed.
+
+    ``converse(reader, writer)`` talks to one caller; a ValueError or ConnectionError of it ends the
+    connection and nothing else. ``limit`` is a line's in bytes.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        mode: int,
+        limit: int,
+        converse: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    ) -> None:
+        self._path = path
+        self._mode = mode
+        self._limit = limit
+        self._converse = converse
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        self._server = await asyncio.start_unix_server(
+            self._serve, sock=listen(self._path, self._mode), limit=self._limit
+        )
+
+    async def close(self) -> None:
+        """Answer no more; the socket is gone. What a caller does not read now, it will never."""
+        if self._server is None:
+            return
+        self._path.unlink(missing_ok=True)
+        self._server.close()
+        for client in self._clients:
+            if client.transport.get_write_buffer_size():
+                client.transport.abort()
+            client.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
+        try:
+            with contextlib.suppress(ValueError, ConnectionError):
+                await self._converse(reader, writer)
+        finally:
+            self._clients.discard(writer)
+            writer.close()
 
 
 def listen(path: Path, mode: int) -> socket.socket:
