@@ -1,0 +1,62 @@
+/* The forwarding database of one bridge domain. Twin of wgvx/vxlan/fdb.py, rule by rule.
+ *
+ * fdb_learn and fdb_lookup may be called by several threads at once; everything else is kept apart
+ * from all other calls by the caller.
+ */
+#ifndef WGVX_FDB_H
+#define WGVX_FDB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where a MAC is: behind a VTEP, or on a port of ours. */
+struct place {
+    uint8_t vtep_length; /* 4 or 16; 0: local */
+    uint8_t vtep[16];
+    uint32_t port;
+};
+
+enum fdb_state { FDB_DYNAMIC, FDB_STATIC, FDB_LOCAL };
+
+struct fdb_row {
+    uint8_t mac[6];
+    uint8_t state;    /* enum fdb_state */
+    struct place where;
+    int64_t age_seconds; /* since last refreshed; -1: does not age */
+};
+
+/* VTEPs that a frame is replicated to. */
+struct vteps {
+    uint32_t count;
+    struct place *places;
+};
+
+struct fdb;
+
+struct fdb *fdb_new(bool learning, uint64_t ageing, uint32_t max_entries);
+void fdb_free(struct fdb *);
+
+/* What every frame asks. fdb_learn: false where a static or permanent row says otherwise
+ * (STATIC_MOVED). `mac` has 6 bytes. fdb_lookup copies the place out. */
+bool fdb_learn(struct fdb *, const uint8_t *mac, const struct place *, uint64_t now);
+bool fdb_lookup(struct fdb *, const uint8_t *mac, uint64_t now, struct place *);
+/* Those of a group MAC that has some, else the flood list. Valid until the next edit. */
+const struct vteps *fdb_replication(const struct fdb *, const uint8_t *mac);
+
+/* What is configured. fdb_add: -2 for a port's own MAC, -1 without memory, 0 added, 1 added and
+ * *replaced is the other VTEP that a static row had until now. */
+int fdb_add(struct fdb *, const uint8_t *mac, const struct place *vtep, struct place *replaced);
+bool fdb_delete(struct fdb *, const uint8_t *mac, const struct place *vtep /* or NULL */);
+size_t fdb_flush(struct fdb *, const struct place *vtep /* or NULL */, bool static_too);
+bool fdb_add_permanent(struct fdb *, const uint8_t *mac, uint32_t port);
+void fdb_remove_port(struct fdb *, uint32_t port);
+
+/* Upkeep and looking on. */
+size_t fdb_age(struct fdb *, uint64_t now);
+size_t fdb_entry_count(const struct fdb *);
+/* Rows in the order of the Python twin; `visit` is called for each. */
+void fdb_rows(struct fdb *, uint64_t now, void (*visit)(const struct fdb_row *, void *), void *);
+bool fdb_learning(const struct fdb *);
+
+#endif
