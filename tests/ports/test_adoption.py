@@ -20,6 +20,7 @@ import pytest
 
 from tests.netns.lab import Namespace, eventually
 from tests.ports.ordinary import ROOT, User
+from wgvx.ports import gso, tun
 from wgvx.ports.errors import PortError
 from wgvx.ports.provision import Provisioner, TapRequest
 
@@ -116,18 +117,35 @@ def prepare(host: Namespace, kind: str) -> None:
 KINDS = ("up", "down", "in a bridge", "with packet information", "with offloads")
 
 
+# What a reader of unfinished frames asks for, and one of finished frames.
+READERS: dict[str, dict[str, object]] = {
+    "finished": {},
+    "unfinished": {"vnet_header": True, "queues": 4, "gso_max_size": 30_000},
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_given_back_as_found(host: Namespace, provisioner: Provisioner, kind: str) -> None:
+def test_given_back_as_found(
+    host: Namespace, provisioner: Provisioner, kind: str, reader: str
+) -> None:
     prepare(host, kind)
     before = look(host)
-    port = provisioner.tap(request(host))
+    port = provisioner.tap(request(host, **READERS[reader]))
     provisioner.ready()
+    assert len(port.fds) == 1  # as it was made, whatever is asked for
     during = look(host)
     assert (during["mtu"], during["address"]) == (1350, "02:00:00:00:00:01")
     assert during["up"]
     locals_during = {a["local"] for a in during["addr_info"]}
     assert locals_during >= {"10.0.0.1", "fd00::1"} | {a["local"] for a in before["addr_info"]}
     assert "tx-tcp-segmentation" not in during["features"]
+    if reader == "unfinished":
+        assert during["linkinfo"]["info_data"]["vnet_hdr"] is True
+        assert during["gso_max_size"] == 30_000
+        assert tun.header_size(port.fileno()) == 10
+        assert "tso" in port.set_offload(True, True)
+        assert "tx-tcp-segmentation" in features(host)
     assert port.write(bytes(60))
     provisioner.close()
     assert look(host) == before
@@ -202,13 +220,46 @@ def test_its_owner_may_delete_it_meanwhile(
     assert capfd.readouterr().err == ""
 
 
-def test_a_multi_queue_tap_is_adopted(host: Namespace, provisioner: Provisioner) -> None:
+@pytest.mark.parametrize("reader", READERS)
+def test_a_multi_queue_tap_is_adopted(
+    host: Namespace, provisioner: Provisioner, reader: str
+) -> None:
     make(host, flags=pytun.IFF_NO_PI | pytun.IFF_MULTI_QUEUE)
     before = look(host)
-    port = provisioner.tap(request(host))
+    port = provisioner.tap(request(host, **READERS[reader]))
+    assert len(port.fds) == READERS[reader].get("queues", 1)
+    assert look(host)["linkinfo"]["info_data"]["numqueues"] == len(port.fds)
+    port.set_offload(True, True)
     assert port.write(bytes(60))
     provisioner.close()
     assert look(host) == before
+
+
+def test_each_familys_largest_segment_is_given_back(
+    host: Namespace, provisioner: Provisioner
+) -> None:
+    make(host)
+    index = look(host)["ifindex"]
+    theirs = gso.Sizes(50_000, 40_000)
+    with host.entered():
+        gso.write(index, theirs)
+        if gso.read(index) != theirs:
+            pytest.skip("needs Linux 6.3 or newer")
+    provisioner.tap(request(host, gso_max_size=45_000))
+    with host.entered():
+        assert gso.read(index) == gso.Sizes(45_000, 45_000)
+    provisioner.close()
+    with host.entered():
+        assert gso.read(index) == theirs
+
+
+def test_a_smaller_segment_than_ours_is_left_as_it_is(
+    host: Namespace, provisioner: Provisioner
+) -> None:
+    make(host)
+    host.ip("link", "set", "tap0", "gso_max_size", "20000")
+    provisioner.tap(request(host, gso_max_size=45_000))
+    assert look(host)["gso_max_size"] == 20_000
 
 
 NODE = """
@@ -217,18 +268,25 @@ from wgvx.ports.provision import Provisioner
 from wgvx.ports.request import TapRequest
 provisioner = Provisioner.start(rootless=False)
 port = provisioner.tap(TapRequest.from_json(json.loads(sys.argv[1])))
+port.set_offload(True, True)
 provisioner.ready()
 print(provisioner._broker.pid, flush=True)
 time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("kind", ["up", "with packet information", "with offloads"])
-def test_given_back_after_the_node_was_killed(host: Namespace, kind: str) -> None:
-    prepare(host, kind)
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    "kind", ["up", "with packet information", "with offloads", "with many queues"]
+)
+def test_given_back_after_the_node_was_killed(host: Namespace, kind: str, reader: str) -> None:
+    if kind == "with many queues":
+        make(host, flags=pytun.IFF_NO_PI | pytun.IFF_MULTI_QUEUE)
+    else:
+        prepare(host, kind)
     before = look(host)
     with subprocess.Popen(
-        [sys.executable, "-c", NODE, json.dumps(request(host).to_json())],
+        [sys.executable, "-c", NODE, json.dumps(request(host, **READERS[reader]).to_json())],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -258,6 +316,8 @@ try:
     port = provisioner.tap(TapRequest.from_json(json.loads(sys.argv[1])))
     provisioner.ready()
     result["written"] = port.write(bytes(60))
+    result["offloads"] = sorted(port.set_offload(True, True))
+    result["queues"] = len(port.fds)
 except PortError as error:
     result["error"] = str(error)
 finally:
@@ -285,6 +345,25 @@ def test_an_ordinary_user_adopts_what_is_ready(host: Namespace, user: User) -> N
     # It got a carrier for the first time, and with it the kernel's link-local address.
     after["addr_info"] = [a for a in after["addr_info"] if a["scope"] != "link"]
     assert after == before
+
+
+def test_an_ordinary_user_reads_unfinished_frames(host: Namespace, user: User) -> None:
+    """All of it but the size of a segment, which is no reason to fail."""
+    own(host, user, "mtu", "1350", "up")
+    before = look(host)
+    adopted = adopt(host, user, **READERS["unfinished"])
+    assert (adopted["written"], adopted["queues"]) == (True, 1)
+    assert "tso" in adopted["offloads"]
+    after = look(host)
+    after["addr_info"] = [a for a in after["addr_info"] if a["scope"] != "link"]
+    assert after == before
+
+
+def test_an_ordinary_user_has_many_queues(host: Namespace, user: User) -> None:
+    owner = ("user", str(user.uid))
+    host.ip("tuntap", "add", "dev", "tap0", "mode", "tap", *owner, "multi_queue")
+    host.ip("link", "set", "tap0", "mtu", "1350", "up")
+    assert adopt(host, user, **READERS["unfinished"])["queues"] == 4
 
 
 def test_an_ordinary_user_is_told_what_is_not_ready(host: Namespace, user: User) -> None:

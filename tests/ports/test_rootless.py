@@ -104,6 +104,34 @@ print(json.dumps({"reply": reply, "asked": asked}))
     assert facts["asked"].endswith("0a000009")
 
 
+def test_queues_headers_and_segments_for_a_fast_reader(user: User) -> None:
+    facts = user.facts(
+        PRELUDE
+        + """
+port = provisioner.tap(
+    TapRequest("tap0", MAC, 1350, queues=3, vnet_header=True, gso_max_size=30_000)
+)
+other = provisioner.tap(TapRequest("tap1", MAC, 1350, queues=2))
+provisioner.ready()
+result = {
+    "queues": [len(port.fds), len(other.fds)],
+    "offloads": sorted(port.set_offload(True, True)),
+    "link": json.loads(output(None, "ip", "-json", "-details", "link", "show", "tap0")),
+    "written": port.write(bytes(60)),
+}
+provisioner.close()
+print(json.dumps(result))
+"""
+    )
+    assert facts["queues"] == [3, 2]
+    assert "tso" in facts["offloads"]
+    assert facts["written"] is True
+    (link,) = facts["link"]
+    assert link["gso_max_size"] == 30_000
+    assert link["linkinfo"]["info_data"]["vnet_hdr"] is True
+    assert link["linkinfo"]["info_data"]["numqueues"] == 3
+
+
 def test_another_netns_is_another_namespace(user: User) -> None:
     facts = user.facts(
         PRELUDE

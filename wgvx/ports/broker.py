@@ -7,12 +7,12 @@ SOCK_SEQPACKET socket pair and sends it requests, one JSON object a message. Eac
 one object, {"error": text} where it failed, and descriptors travel beside it (SCM_RIGHTS):
 
   {"op": "start", "rootless": bool}  ->  {}                  [user namespace, network namespace]
-  {"op": "tap", **TapRequest}        ->  {}                  [TAP, its network namespace]
+  {"op": "tap", **TapRequest}        ->  {}                  [TAP ..., its network namespace]
   {"op": "ready"}                    ->  {"stays": bool}
 
-The namespaces are sent where rootless only. With `ready` set-up is complete: the broker ends unless
-it has an adopted TAP to watch over. At the end of the socket, however that came about, it gives
-those back and ends.
+The namespaces are sent where rootless only; of the TAP one descriptor a queue. With `ready` set-up
+is complete: the broker ends unless it has an adopted TAP to watch over. At the end of the socket,
+however that came about, it gives those back and ends.
 """
 
 from __future__ import annotations
@@ -88,10 +88,10 @@ class Broker:
         with self._inside(space.fd):
             device = Device(space.ip, request, self._rootless)
         if device.found is None:
-            fds = [device.fd]  # the only one: the TAP lives just as long as the node holds it
+            fds = device.fds  # the only ones: the TAP lives just as long as the node holds them
         else:
             self._adopted.append((space, device))
-            fds = [os.dup(device.fd)]
+            fds = [os.dup(fd) for fd in device.fds]
         if self._rootless:
             fds.append(os.dup(space.fd))
         return fds

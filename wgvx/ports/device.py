@@ -5,6 +5,7 @@ Runs in the broker only, with the network namespace of the device entered.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -13,34 +14,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from socket import AF_INET, AF_INET6
-from typing import Any
 
 from pyroute2 import IPRoute
-from pyroute2.ethtool.ioctl import IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
-from wgvx.ports import mend, tun
+from wgvx.ports import gso, mend, netlink, tun
 from wgvx.ports.errors import PortError
+from wgvx.ports.netlink import Message
 from wgvx.ports.request import TapRequest
 
 IFF_UP = 1
 IFF_TAP_TYPE = 2  # IFLA_TUN_TYPE of a TAP, 1 is a TUN
 IFA_F_NODAD = 0x02
-# What of an address' flags is the administrator's and not the kernel's (linux/if_addr.h): NODAD,
-# HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN.
-IFA_F_CHOSEN = 0x02 | 0x10 | 0x100 | 0x200 | 0x400
 REATTACH_SECONDS = 2.0
-
-# ethtool's name of a feature, and what a reader of the TAP says to get it (TUNSETOFFLOAD).
-_OFFLOADS = (
-    ("tx-checksum-ip-generic", tun.TUN_F_CSUM),
-    ("tx-tcp-segmentation", tun.TUN_F_TSO4),
-    ("tx-tcp6-segmentation", tun.TUN_F_TSO6),
-    ("tx-tcp-ecn-segmentation", tun.TUN_F_TSO_ECN),
-    ("tx-udp-segmentation", tun.TUN_F_USO4 | tun.TUN_F_USO6),
-)
-
-Message = Any  # a netlink message as pyroute2 gives it, which has no types
 
 
 @dataclass(frozen=True)
@@ -54,9 +40,10 @@ class Found:
     """Index of the bridge it is a member of, or 0."""
     addresses: tuple[Message, ...]
     attach_flags: int
-    """IFF_NO_PI and IFF_VNET_HDR as its last reader chose them."""
+    """IFF_NO_PI and IFF_VNET_HDR as its last reader chose them, IFF_MULTI_QUEUE as it was made."""
     offload: int
     header_size: int
+    gso_sizes: gso.Sizes | None
 
 
 @dataclass(frozen=True)
@@ -68,7 +55,7 @@ class Step:
 
 
 class Device:
-    """A TAP with an open descriptor `fd`. `found` is None for one that we made."""
+    """A TAP with open descriptors `fds`, one a queue. `found` is None for one that we made."""
 
     def __init__(self, ip: IPRoute, request: TapRequest, rootless: bool) -> None:
         """Make or adopt the device and configure it. On :class:`PortError` nothing is left."""
@@ -79,17 +66,24 @@ class Device:
         link = self._get(ifname=request.name)
         # Before we attach: with a first carrier the kernel adds a link-local address.
         addresses = tuple(ip.get_addr(index=link["index"])) if link is not None else ()
-        self.fd = self._open(link)
+        self._flags = self._choose_flags(link, request)
+        self.fds = self._open(link, request.queues)
         try:
             if link is not None:
                 self.index = int(link["index"])
                 self.found = self._look(link, addresses)
                 # As its last reader left it the kernel may send packets that only a reader of the
                 # virtio-net header can finish.
-                tun.set_offload(self.fd, 0)
+                tun.set_offload(self._fd, 0)
             else:
                 (self.index,) = ip.link_lookup(ifname=request.name)
+            if request.vnet_header:
+                tun.set_header_size(self._fd, tun.VNET_HEADER)
             self._configure(request)
+            if request.gso_max_size is not None:
+                # For speed alone, and perhaps not ours to set, or too much for this device.
+                with contextlib.suppress(OSError):
+                    gso.limit(self.index, request.gso_max_size)
         except BaseException:
             self.give_back()
             raise
@@ -106,22 +100,39 @@ class Device:
             raise
         return link
 
-    def _open(self, link: Message | None) -> int:
+    def _choose_flags(self, link: Message | None, request: TapRequest) -> int:
+        """What each descriptor says as it attaches: it is the device's from then on."""
         flags = tun.IFF_TAP | tun.IFF_NO_PI
-        if link is None:
-            flags |= tun.IFF_TUN_EXCL
-        else:
-            flags |= self._adoptable(link)
+        if request.vnet_header:
+            flags |= tun.IFF_VNET_HDR
+        if link is not None:
+            return flags | self._adoptable(link)
+        return flags | (tun.IFF_MULTI_QUEUE if request.queues > 1 else 0)
+
+    def _open(self, link: Message | None, queues: int) -> list[int]:
+        """Attach to the device, which is made where there is none, once for each queue."""
+        only_new = tun.IFF_TUN_EXCL if link is None else 0
+        fds: list[int] = []
         try:
-            fd = tun.open_node()
-        except OSError as error:
-            raise PortError(mend.tun_node(error)) from error
-        try:
-            tun.attach(fd, self.name, flags)
-        except OSError as error:
-            os.close(fd)
-            raise PortError(self._why_not_attached(error)) from error
-        return fd
+            for queue in range(queues if self._flags & tun.IFF_MULTI_QUEUE else 1):
+                try:
+                    fds.append(tun.open_node())
+                except OSError as error:
+                    raise PortError(mend.tun_node(error)) from error
+                try:
+                    tun.attach(fds[-1], self.name, self._flags | (0 if queue else only_new))
+                except OSError as error:
+                    raise PortError(self._why_not_attached(error)) from error
+        except PortError:
+            for fd in fds:
+                os.close(fd)
+            raise
+        return fds
+
+    @property
+    def _fd(self) -> int:
+        """For what is the device's and not a queue's."""
+        return self.fds[0]
 
     def _adoptable(self, link: Message) -> int:
         """Check that an existing device can be adopted, and return the flag it asks for."""
@@ -182,10 +193,10 @@ class Device:
         link = self._get(index=index)
         if link is None:
             raise PortError(f"TAP {name} disappeared while it was set up")
-        if _mac(link) != request.mac:
+        if netlink.mac(link) != request.mac:
             yield Step(
                 f"link set dev {name} address {request.mac.hex(':')}",
-                partial(tun.set_mac, self.fd, request.mac),
+                partial(tun.set_mac, self._fd, request.mac),
             )
         if link.get_attr("IFLA_MTU") != request.mtu:
             yield Step(
@@ -201,7 +212,9 @@ class Device:
                 )
         if not link["flags"] & IFF_UP:
             yield Step(f"link set dev {name} up", partial(ip.link, "set", index=index, state="up"))
-        present = {(a["family"], _local(a), a["prefixlen"]) for a in ip.get_addr(index=index)}
+        present = {
+            (a["family"], netlink.local(a), a["prefixlen"]) for a in ip.get_addr(index=index)
+        }
         for address in request.addresses:
             family = AF_INET if address.version == 4 else AF_INET6
             prefixlen = address.network.prefixlen
@@ -264,17 +277,18 @@ class Device:
             flags |= tun.IFF_MULTI_QUEUE if info.get_attr("IFLA_TUN_MULTI_QUEUE") else 0
         return Found(
             mtu=link.get_attr("IFLA_MTU"),
-            mac=_mac(link),
+            mac=netlink.mac(link),
             up=bool(link["flags"] & IFF_UP),
             master=link.get_attr("IFLA_MASTER") or 0,
             addresses=addresses,
             attach_flags=flags,
-            offload=_offload(self.name),
-            header_size=tun.header_size(self.fd),
+            offload=netlink.offload(self.name),
+            header_size=tun.header_size(self._fd),
+            gso_sizes=gso.read(self.index),
         )
 
     def give_back(self) -> None:
-        """Restore an adopted device, then let go of the descriptor. Says what it could not."""
+        """Restore an adopted device, then let go of its descriptors. Says what it could not."""
         if self.found is not None:
             for restore in self._restorations(self.found):
                 try:
@@ -287,7 +301,8 @@ class Device:
                     if code != errno.EPERM:
                         reason = os.strerror(code or 0)
                         print(f"wgvx: TAP {self.name} not as it was: {reason}", file=sys.stderr)
-        os.close(self.fd)
+        for fd in self.fds:
+            os.close(fd)
         if self.found is not None:
             self._restore_attach_flags(self.found)
 
@@ -295,40 +310,42 @@ class Device:
         """Each restores what differs by then: addresses last, as IPv6 loses its own with a small
         MTU and on the way down."""
         ip, index = self._ip, self.index
-        yield partial(tun.set_offload, self.fd, found.offload)
-        yield partial(tun.set_header_size, self.fd, found.header_size)
+        yield partial(tun.set_offload, self._fd, found.offload)
+        yield partial(tun.set_header_size, self._fd, found.header_size)
         link = self._get(index=index)
         if link is None:
             return
         if (link.get_attr("IFLA_MASTER") or 0) != found.master:
             yield partial(ip.link, "set", index=index, master=found.master)
-        if _mac(link) != found.mac:
-            yield partial(tun.set_mac, self.fd, found.mac)
+        if found.gso_sizes is not None and gso.read(index) != found.gso_sizes:
+            yield partial(gso.write, index, found.gso_sizes)
+        if netlink.mac(link) != found.mac:
+            yield partial(tun.set_mac, self._fd, found.mac)
         if link.get_attr("IFLA_MTU") != found.mtu:
             yield partial(ip.link, "set", index=index, mtu=found.mtu)
         if bool(link["flags"] & IFF_UP) != found.up:
             yield partial(ip.link, "set", index=index, state="up" if found.up else "down")
-        before = {_identity(a): a for a in found.addresses}
-        now = {_identity(a): a for a in ip.get_addr(index=index)}
+        before = {netlink.identity(a): a for a in found.addresses}
+        now = {netlink.identity(a): a for a in ip.get_addr(index=index)}
         for identity in now.keys() - before.keys():
-            yield partial(ip.addr, "del", **_address(now[identity]))
+            yield partial(ip.addr, "del", **netlink.address_request(now[identity]))
         for identity, address in before.items():
             if identity not in now:
-                yield partial(ip.addr, "add", **_address(address))
+                yield partial(ip.addr, "add", **netlink.address_request(address))
 
     def _restore_attach_flags(self, found: Found) -> None:
         """Header flags are what the last reader asked for: attach once more as the former one.
 
         The node's own descriptor may still be closing, so a busy device is asked again.
         """
-        ours = tun.IFF_NO_PI | (found.attach_flags & tun.IFF_MULTI_QUEUE)
-        if found.attach_flags == ours:
+        theirs = tun.IFF_TAP | found.attach_flags
+        if theirs == self._flags:
             return
         deadline = time.monotonic() + REATTACH_SECONDS
         while self._get(ifname=self.name) is not None:
             fd = tun.open_node()
             try:
-                tun.attach(fd, self.name, tun.IFF_TAP | found.attach_flags)
+                tun.attach(fd, self.name, theirs)
                 return
             except OSError as error:
                 if error.errno != errno.EBUSY or time.monotonic() > deadline:
@@ -336,56 +353,3 @@ class Device:
             finally:
                 os.close(fd)
             time.sleep(0.02)
-
-
-def _mac(link: Message) -> bytes:
-    return bytes.fromhex(link.get_attr("IFLA_ADDRESS").replace(":", ""))
-
-
-def _local(address: Message) -> str:
-    return str(address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS"))
-
-
-def _identity(address: Message) -> tuple[int, str, str, int]:
-    return (
-        address["family"],
-        _local(address),
-        address.get_attr("IFA_ADDRESS"),
-        address["prefixlen"],
-    )
-
-
-def _address(message: Message) -> dict[str, Any]:
-    """An address as read, in the words of a request."""
-    fields: dict[str, Any] = {
-        "index": message["index"],
-        "family": message["family"],
-        "address": message.get_attr("IFA_ADDRESS"),
-        "prefixlen": message["prefixlen"],
-        "scope": message["scope"],
-        "flags": (message.get_attr("IFA_FLAGS") or message["flags"]) & IFA_F_CHOSEN,
-    }
-    for key, attribute in (
-        ("local", "IFA_LOCAL"),
-        ("broadcast", "IFA_BROADCAST"),
-        ("label", "IFA_LABEL"),
-    ):
-        if message.get_attr(attribute) is not None:
-            fields[key] = message.get_attr(attribute)
-    times = message.get_attr("IFA_CACHEINFO")
-    if times is not None:
-        fields["preferred_lft"] = times["ifa_preferred"]
-        fields["valid_lft"] = times["ifa_valid"]
-    return fields
-
-
-def _offload(name: str) -> int:
-    """The TUN_F_* that the device's reader asked for last: there is no TUNGETOFFLOAD."""
-    ethtool = IoctlEthtool(name)
-    try:
-        features = ethtool.get_features()
-        return sum(flag for feature, flag in _OFFLOADS if features.is_active(feature))
-    except (OSError, KeyError):
-        return 0  # a kernel without these names; what we set ourselves is 0 as well
-    finally:
-        ethtool.close()

@@ -18,6 +18,10 @@ class Port(FramePort, Protocol):
 class PortMaker(Protocol):
     """See :class:`wgvx.ports.provision.Provisioner`."""
 
+    @property
+    def descriptors(self) -> bool:
+        """Whether its ports are TapPorts: descriptors that others than Python can read."""
+
     def tap(self, request: TapRequest) -> Port:
         """The port for one attachment. Raises PortError."""
 

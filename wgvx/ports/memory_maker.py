@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from wgvx.ports.memory import MemoryPort
 from wgvx.ports.request import TapRequest
 
 
 class MemoryMaker:
     """A PortMaker without devices; the far sides are in ``ports``, by name."""
+
+    descriptors: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.ports: dict[str, MemoryPort] = {}

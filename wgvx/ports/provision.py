@@ -7,11 +7,11 @@ import json
 import os
 import socket
 import subprocess
-from typing import Any
+from typing import Any, ClassVar
 
 from wgvx.ports import child
 from wgvx.ports.errors import PortError
-from wgvx.ports.request import TapRequest
+from wgvx.ports.request import MAX_QUEUES, TapRequest
 from wgvx.ports.tap import TapPort
 
 __all__ = ["Provisioner", "TapRequest"]
@@ -19,12 +19,14 @@ __all__ = ["Provisioner", "TapRequest"]
 ANSWER_SECONDS = 30.0
 END_SECONDS = 10.0
 MAX_ANSWER = 65536
-MAX_FDS = 2
+MAX_FDS = MAX_QUEUES + 1  # and a network namespace; the kernel allows 253 (SCM_MAX_FD)
 
 
 class Provisioner:
     """Owns every TAP and namespace of one node. Calls block; make them before the event loop runs
     or off it. `close` ends it all and may be called at any time, more than once."""
+
+    descriptors: ClassVar[bool] = True
 
     def __init__(self, rootless: bool) -> None:
         self._rootless = rootless
@@ -66,14 +68,17 @@ class Provisioner:
         name is /run/netns/NAME, or rootless one more of our own for each name. Raises
         :class:`PortError`; what was made before stays until `close`.
         """
-        _, (tap_fd, *net_fds) = self._ask("tap", **request.to_json())
-        port = TapPort(tap_fd, request.name, request.mac, request.mtu)
-        self._ports.append(port)
-        for fd in net_fds:
+        _, fds = self._ask("tap", **request.to_json())
+        if self._rootless:
+            net_fd = fds.pop()
             if request.netns in self._net_fds:
-                os.close(fd)
+                os.close(net_fd)
             else:
-                self._net_fds[request.netns] = fd
+                self._net_fds[request.netns] = net_fd
+        port = TapPort(
+            tuple(fds), request.name, request.mac, request.mtu, vnet_header=request.vnet_header
+        )
+        self._ports.append(port)
         return port
 
     def namespace(self, netns: str | None) -> tuple[int, int] | None:

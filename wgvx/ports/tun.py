@@ -32,6 +32,9 @@ TUN_F_TSO_ECN = 0x08
 TUN_F_USO4 = 0x20
 TUN_F_USO6 = 0x40
 
+VNET_HEADER = 10
+"""Bytes of struct virtio_net_hdr (linux/virtio_net.h), the smallest that the kernel takes."""
+
 ARPHRD_ETHER = 1
 _IFREQ_FLAGS = struct.Struct("=16sH22x")
 _IFREQ_HWADDR = struct.Struct("=16sH6s16x")
@@ -44,12 +47,18 @@ def open_node() -> int:
 
 
 def attach(fd: int, name: str, flags: int) -> None:
-    """Bind the descriptor to the device `name`, which is made if there is none."""
+    """Bind the descriptor to the device `name`, which is made if there is none.
+
+    With IFF_MULTI_QUEUE each further descriptor that is bound is one more queue of the device.
+    """
     fcntl.ioctl(fd, TUNSETIFF, _IFREQ_FLAGS.pack(name.encode(), flags))
 
 
 def set_offload(fd: int, flags: int) -> None:
-    """Say which unfinished packets (TUN_F_*) the reader takes; 0 makes the kernel finish each."""
+    """Say which unfinished packets (TUN_F_*) the reader takes; 0 makes the kernel finish each.
+
+    It is the device's, whichever of its descriptors says so, as is the size of the header.
+    """
     fcntl.ioctl(fd, TUNSETOFFLOAD, flags)
 
 
