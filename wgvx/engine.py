@@ -190,6 +190,9 @@ class Engine:
         for message in burst.handshakes:
             if not self._queue.offer(message, now):
                 self.dataplane.count(Reason.HANDSHAKE_RATE)
+        if burst.handshakes and self._queue.under_load(now):
+            # From now on a flood ends in the data plane.
+            self.device.demand_cookies(self._queue.loaded_until, now)
         if burst.events:
             self.device.on_events(burst.events, now)
 

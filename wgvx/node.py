@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from wgvx import offloads
 from wgvx.config import AttachConfig, Config, NetworkConfig, mtu_warnings
-from wgvx.dataplane.interface import Burst, DataPlane
+from wgvx.dataplane.interface import Burst, DataPlane, WorkerDataPlane
 from wgvx.engine import Engine, PeerInfo
 from wgvx.keys import encode, public_key
 from wgvx.mtu import overlay_mtu, tunnel_mtu
 from wgvx.ports.errors import PortGone
-from wgvx.ports.maker import Port, PortMaker
+from wgvx.ports.maker import PortMaker
 from wgvx.ports.request import TapRequest
+from wgvx.pump import LoopPump, Pump, WorkerPump, clock
 from wgvx.resolver import resolve
 from wgvx.route import route_mtu
 from wgvx.state import StampFile, state_directory
@@ -29,9 +31,6 @@ from wgvx.vxlan.neighbour import gratuitous_arp, unsolicited_advertisement
 from wgvx.wireguard.sessions import News
 
 log = logging.getLogger(__name__)
-
-BURST = 64
-"""Packets taken from one descriptor before the loop looks at the others."""
 
 HANDSHAKE_SLICE = 2_000_000
 """Nanoseconds a loop turn may spend on handshake messages."""
@@ -46,21 +45,23 @@ NAME_RETRY = (1.0, 60.0)
 """First and longest wait in seconds before a name that has no address is looked up again."""
 
 
-def clock() -> int:
-    """Monotonic nanoseconds that go on while the machine sleeps, as sessions age."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
 class Node:
     """One node from its configuration to its end.
 
-    ``provision`` makes what makes the ports; None for a node that needs none. ``start`` may raise
-    PortError or UnderlayError; ``close`` undoes whatever was done, also after a start that failed
+    ``provision`` makes what makes the ports; None for a node that needs none. ``offloads`` are
+    those that may be used, ``workers`` how many threads a data plane that has them is to run.
+    ``start`` may raise PortError or UnderlayError; ``close`` undoes whatever was done, also after a start that failed
     half-way.
     """
 
     def __init__(
-        self, config: Config, dataplane: DataPlane, provision: Callable[[], PortMaker] | None
+        self,
+        config: Config,
+        dataplane: DataPlane,
+        provision: Callable[[], PortMaker] | None,
+        *,
+        offloads: frozenset[str] = frozenset(offloads.NAMES),
+        workers: int = 1,
     ) -> None:
         self.config = config
         self.dataplane = dataplane
@@ -69,8 +70,10 @@ class Node:
         self.tunnel_mtu = 0
         self.fwmark = config.node.fwmark
         self._provision = provision
+        self._offloads = offloads
+        self._workers = workers
+        self._pump: Pump | None = None
         self._sockets: list[UdpSocket] = []
-        self._ports: dict[int, Port] = {}
         self._port_maker: PortMaker | None = None
         self._lookups: dict[int, asyncio.Task[None]] = {}
         self._lookup_slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
@@ -96,13 +99,17 @@ class Node:
         """Bind, make the ports, begin to serve. Waits for no peer."""
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
-        self._open_sockets(self.config.node.listen_port)
+        self._sockets = self._open_sockets(self.config.node.listen_port)
+        self._port_maker = self._provision() if self._provision else None
+        self._pump = self._make_pump()
+        self._pump.add_sockets(self._sockets)
         self.engine.configure(self.config, clock())
         for peer in self.config.peers:
             self.engine.peers[peer.public_key].endpoint_name = peer.endpoint
         await self._look_up_all()
         self._choose_mtu()
         self._make_ports()
+        self._pump.start()
         self._announce()
         self._settle(clock())
 
@@ -113,10 +120,10 @@ class Node:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        self._stop_reading()
+        if self._pump is not None:
+            self._pump.stop()
         for socket in self._sockets:
             socket.close()
-        self._ports.clear()
         if self._port_maker is not None:
             self._port_maker.close()
         self._stamps.close()
@@ -145,14 +152,9 @@ class Node:
         assert self._ended is not None
         if not self._ended.done():
             log.error("%s", error)
-        self._stop_reading()
+        assert self._pump is not None
+        self._pump.stop()
         self.stop(1)
-
-    def _stop_reading(self) -> None:
-        for socket in self._sockets:
-            self._loop.remove_reader(socket.fileno())
-        for port in self._ports.values():
-            self._loop.remove_reader(port.fileno())
 
     # --- the underlay ------------------------------------------------------------------------
 
@@ -165,10 +167,11 @@ class Node:
         """Move to another UDP port. Raises UnderlayError, and stays where it was."""
         if port == self.listen_port:
             return
-        old = self._sockets
-        self._open_sockets(port)
+        assert self._pump is not None
+        old, self._sockets = self._sockets, self._open_sockets(port)
+        self._pump.add_sockets(self._sockets)
+        self._pump.remove_sockets(old)
         for socket in old:
-            self._loop.remove_reader(socket.fileno())
             socket.close()
 
     def set_fwmark(self, fwmark: int) -> None:
@@ -177,11 +180,15 @@ class Node:
             socket.set_fwmark(fwmark)
         self.fwmark = fwmark
 
-    def _open_sockets(self, port: int) -> None:
-        self._sockets = open_sockets(port, self.fwmark)
-        for socket in self._sockets:
-            self.dataplane.connect_socket(socket.address_length, socket)
-            self._loop.add_reader(socket.fileno(), self._on_socket, socket)
+    def _open_sockets(self, port: int) -> list[UdpSocket]:
+        return open_sockets(port, self.fwmark, self._workers)
+
+    def _make_pump(self) -> Pump:
+        """Workers need descriptors; where ports have none the event loop pumps."""
+        maker = self._port_maker
+        if isinstance(self.dataplane, WorkerDataPlane) and (maker is None or maker.descriptors):
+            return WorkerPump(self.dataplane, self._guard, self._workers, self._offloads)
+        return LoopPump(self.dataplane, self._guard)
 
     # --- ports -------------------------------------------------------------------------------
 
@@ -199,9 +206,10 @@ class Node:
             log.warning("%s", warning)
 
     def _make_ports(self) -> None:
-        if self._provision is None:
+        maker, pump = self._port_maker, self._pump
+        if maker is None:
             return
-        self._port_maker = maker = self._provision()
+        assert pump is not None
         for network in self.config.networks:
             mtu = network.mtu or overlay_mtu(self.tunnel_mtu)
             for attach in network.attach:
@@ -217,9 +225,7 @@ class Node:
                 )
                 port = self.engine.add_port(network.vni, attach.mac)
                 self.attachments.append((network, attach, port, mtu))
-                self.dataplane.connect_port(port, device)
-                self._ports[port] = device
-                self._loop.add_reader(device.fileno(), self._on_port, port)
+                pump.add_port(port, device)
         maker.ready()
 
     def _announce(self) -> None:
@@ -247,14 +253,6 @@ class Node:
         return self._port_maker.namespace(netns) if self._port_maker else None
 
     # --- what becomes ready ------------------------------------------------------------------
-
-    def _on_socket(self, socket: UdpSocket) -> None:
-        now = clock()
-        self._guard(lambda: self.dataplane.pump_socket(socket, now, BURST), now)
-
-    def _on_port(self, port: int) -> None:
-        now = clock()
-        self._guard(lambda: self.dataplane.pump_port(port, now, BURST), now)
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from wgvx.dataplane.interface import DataPlane
-from wgvx.dataplane.reference import ReferenceDataPlane
+from tests.support.dataplanes import DATAPLANES, DataPlaneClass
 
 
-@pytest.fixture(params=[ReferenceDataPlane], ids=lambda made: str(made.name))
-def dataplane_class(request: pytest.FixtureRequest) -> Callable[[], DataPlane]:
-    made: Callable[[], DataPlane] = request.param
+@pytest.fixture(params=DATAPLANES)
+def dataplane_class(request: pytest.FixtureRequest) -> DataPlaneClass:
+    made: DataPlaneClass = request.param
     return made

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.dataplane.rig import Rig
-from wgvx.dataplane.interface import DataPlane
-from wgvx.dataplane.reference import ReferenceDataPlane
+from tests.support.dataplanes import DATAPLANES, DataPlaneClass
 
-DataPlaneClass = Callable[[], DataPlane]
+__all__ = ["DataPlaneClass"]
 
 
-@pytest.fixture(params=[ReferenceDataPlane], ids=lambda made: str(made.name), scope="session")
+@pytest.fixture(params=DATAPLANES, scope="session")
 def dataplane_class(request: pytest.FixtureRequest) -> DataPlaneClass:
     made: DataPlaneClass = request.param
     return made

@@ -30,7 +30,7 @@ def holder() -> CookieHolder:
 
 def ask(issuer: CookieIssuer, holder: CookieHolder, now: int = NOW) -> CookieReply:
     """The holder sends a message, the issuer answers it with a cookie."""
-    return issuer.reply(holder.add_macs(BODY, now), SOURCE, 1234, now)
+    return issuer.reply(holder.add_macs(BODY, now), SOURCE, now)
 
 
 def failed(holder: CookieHolder, reply: CookieReply, now: int = NOW) -> bool:
@@ -105,7 +105,7 @@ def test_a_secret_lives_120_seconds(issuer: CookieIssuer, holder: CookieHolder) 
 
 def test_a_reply_must_answer_the_last_message(issuer: CookieIssuer, holder: CookieHolder) -> None:
     early = ask(issuer, holder)
-    late = issuer.reply(holder.add_macs(BODY[:-1] + b"\1", NOW), SOURCE, 1234, NOW)
+    late = issuer.reply(holder.add_macs(BODY[:-1] + b"\1", NOW), SOURCE, NOW)
     assert failed(holder, early)
     assert not failed(holder, late)
 

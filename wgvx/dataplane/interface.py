@@ -287,3 +287,47 @@ class DataPlane(Sessions, ABC):
     @abstractmethod
     def fdb_rows(self, vni: int, now: int) -> list[Row]:
         """The whole table, the flood list's rows with it."""
+
+
+class WorkerDataPlane(DataPlane):
+    """One that can also pump by itself: threads read TAPs and sockets, and Python is told of what
+    only it can do. Workers count from 1.
+    """
+
+    @abstractmethod
+    def attach_socket(self, worker: int, address_length: int, descriptor: int) -> None:
+        """The socket of a family that a worker receives from and sends to, -1 for none. May be
+        called again while workers run; the descriptor stays the caller's.
+        """
+
+    @abstractmethod
+    def attach_tap(self, worker: int, port: int, descriptor: int, offloads: frozenset[str]) -> None:
+        """A queue of a port's TAP, which has virtio-net headers of 10 bytes and takes these
+        ``offloads`` (tso, uso). Before :meth:`start`.
+        """
+
+    @abstractmethod
+    def use_gso(self, segments: int) -> None:
+        """Let one send (UDP_SEGMENT) carry up to so many datagrams, 1 for no such sends."""
+
+    @abstractmethod
+    def gso_works(self) -> bool:
+        """Whether such sends are used: no more once the system refused one for good."""
+
+    @abstractmethod
+    def start(self, workers: int) -> int:
+        """Start the workers; returns a descriptor that is readable while :meth:`collect` has
+        something to give. OSError where threads cannot be had.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End the workers. Idempotent."""
+
+    @abstractmethod
+    def collect(self, now: int) -> Burst:
+        """What workers left for Python since the last call: no packets, for those are out."""
+
+    @abstractmethod
+    def gone_port(self) -> tuple[int, int] | None:
+        """A port whose device is gone, and the errno that told."""

@@ -1,7 +1,8 @@
 """The reference data plane: the definition of correct, packet by packet, in Python.
 
 The way of a datagram in, top to bottom: ``_receive`` -> ``_transport`` (open, replay, roam, inner
-source) -> ``_deliver`` (reassembly, UDP, VXLAN, learning) or ``_relay`` (a hub's). The way of a
+source) -> ``RarePackets.deliver`` (fragments, pings) -> ``decapsulate`` (UDP, VXLAN, learning), or
+``_relay`` (a hub's). The way of a
 frame out: ``_transmit`` (FDB) -> ``_encapsulate`` (VXLAN, UDP, IP) -> ``_route`` (allowed IPs,
 staging) -> ``_seal``.
 """
@@ -19,18 +20,17 @@ from wgvx.dataplane.interface import (
     PeerCounters,
 )
 from wgvx.dataplane.peer import PeerState
-from wgvx.dataplane.slow_path import SlowPathLimiter
+from wgvx.dataplane.rare import RarePackets
 from wgvx.drops import Drop, Reason
-from wgvx.vxlan import ecn, flow, header, icmp, ip, udp
+from wgvx.vxlan import ecn, flow, header, ip, udp
 from wgvx.vxlan.fdb import Row
-from wgvx.vxlan.reassembly import Reassembler
 from wgvx.vxlan.vtep import Vtep
 from wgvx.wireguard import cookie, inner, messages
 from wgvx.wireguard.allowed_ips import AllowedIps, Prefix
 from wgvx.wireguard.constants import HANDSHAKE_TOS
 from wgvx.wireguard.keypair import Keypair
 from wgvx.wireguard.noise import TransportKeys
-from wgvx.wireguard.sessions import Endpoint, Event, HandshakeMessage, Stamps
+from wgvx.wireguard.sessions import CookieDemand, Endpoint, Event, HandshakeMessage, Stamps
 
 DEFAULT_MTU = 1420
 _ECN_CE = 3
@@ -65,6 +65,9 @@ class ReferenceDataPlane(DataPlane):
         self._burst = Burst()
         self._drops = dict.fromkeys(Reason, 0)
         self._mac1_key: bytes | None = None
+        self._cookie_key = b""
+        self._cookie_demand: CookieDemand | None = None
+        self._cookies_made = 0
         self._addresses: frozenset[bytes] = frozenset()
         self._source: dict[int, bytes] = {}
         """Address length to the address that tunnel packets of that family leave from."""
@@ -79,8 +82,7 @@ class ReferenceDataPlane(DataPlane):
         self._networks: dict[int, _NetworkState] = {}
         self._udp_ports: set[int] = set()
         self._network_of_port: dict[int, _NetworkState] = {}
-        self._reassembler = Reassembler()
-        self._slow_path = SlowPathLimiter()
+        self._rare = RarePackets(self)
 
     # --- inbound: from the underlay to a port ------------------------------------------------
 
@@ -98,17 +100,31 @@ class ReferenceDataPlane(DataPlane):
         if kind == messages.TRANSPORT and len(message) >= messages.TRANSPORT_MINIMUM:
             self._transport(datagram, now)
         elif messages.HANDSHAKE_LENGTHS.get(kind) == len(message):
-            self._hand_up(HandshakeMessage(message, datagram.endpoint))
+            self._hand_up(HandshakeMessage(message, datagram.endpoint), now)
         else:
             raise Drop(Reason.MALFORMED)
 
-    def _hand_up(self, message: HandshakeMessage) -> None:
+    def _hand_up(self, message: HandshakeMessage, now: int) -> None:
         """ "the responder [...] must discard any message whose mac1 is invalid" (section 5.3)."""
-        if messages.message_type(message.data) != messages.COOKIE_REPLY and (
-            self._mac1_key is None or not cookie.mac1_valid(self._mac1_key, message.data)
-        ):
-            raise Drop(Reason.BAD_MAC1)
+        if messages.message_type(message.data) != messages.COOKIE_REPLY:
+            if self._mac1_key is None or not cookie.mac1_valid(self._mac1_key, message.data):
+                raise Drop(Reason.BAD_MAC1)
+            demand = self._cookie_demand
+            if demand is not None and now < demand.until:
+                self._demand_cookie(message, demand)
         self._burst.handshakes.append(message)
+
+    def _demand_cookie(self, message: HandshakeMessage, demand: CookieDemand) -> None:
+        """ "If it is under load [...] the responder may require mac2", and answers a message
+        without it with a cookie reply (section 5.4.7).
+        """
+        made = cookie.make_cookie(demand.secret, message.endpoint)
+        if not cookie.mac2_valid(made, message.data):
+            self._cookies_made += 1
+            nonce = cookie.drawn_nonce(demand.nonce_key, self._cookies_made)
+            reply = cookie.make_reply(self._cookie_key, nonce, made, message.data)
+            self.reply(message.endpoint, reply.pack())
+            raise Drop(Reason.BAD_MAC2)
 
     def _transport(self, datagram: Datagram, now: int) -> None:
         keypair = self._keypairs.get(messages.receiver_index(datagram.data))
@@ -144,25 +160,14 @@ class ReferenceDataPlane(DataPlane):
         if datagram.tos & _ECN_CE == _ECN_CE:
             packet = ip.mark_ce(packet)
         if destination in self._addresses:
-            self._deliver(peer, packet, now)
+            self._rare.deliver(peer.id, packet, now)
         elif self._forward:
             self._relay(peer, packet, destination, now)
         else:
             raise Drop(Reason.NO_ROUTE)
 
-    def _deliver(self, peer: PeerState, packet: bytes, now: int) -> None:
-        """A tunnel packet for us: VXLAN, or a ping of our tunnel address."""
-        parsed: ip.IpPacket | None = ip.parse(packet)
-        if parsed is not None and parsed.fragment is not None:
-            parsed = self._reassembler.add(parsed, now, peer.id)
-        if parsed is None:
-            return
-        if parsed.protocol == ip.PROTOCOL_UDP:
-            self._decapsulate(parsed, now)
-        else:
-            self._answer_ping(parsed, now)
-
-    def _decapsulate(self, packet: ip.IpPacket, now: int) -> None:
+    def decapsulate(self, packet: ip.IpPacket, now: int) -> None:
+        """A whole UDP packet for us: VXLAN."""
         _, port, payload = udp.parse(packet)
         if port not in self._udp_ports:
             raise Drop(Reason.NOT_VXLAN)
@@ -175,23 +180,9 @@ class ReferenceDataPlane(DataPlane):
         network.rx_frames += 1
         self._burst.frames.extend((out, frame) for out in ports)
 
-    def _answer_ping(self, packet: ip.IpPacket, now: int) -> None:
-        reply = icmp.echo_reply(packet)  # None for every other protocol, too.
-        if reply is None:
-            raise Drop(Reason.NOT_VXLAN)
-        if not self._slow_path.allow(now):
-            raise Drop(Reason.SLOW_PATH)
-        self._route(
-            ip.build(
-                packet.destination,
-                packet.source,
-                packet.protocol,
-                reply,
-                identification=self._next_identification(),
-            ),
-            packet.source,
-            now,
-        )
+    def send_packet(self, packet: bytes, now: int) -> None:
+        """A tunnel packet of our own."""
+        self._route(packet, ip.destination_of(packet), now)
 
     def _relay(self, origin: PeerState, packet: bytes, destination: bytes, now: int) -> None:
         """A hub's: on to the peer with the longest prefix, never back to where it came from."""
@@ -239,7 +230,7 @@ class ReferenceDataPlane(DataPlane):
             ip.PROTOCOL_UDP,
             datagram,
             ecn=ecn.encapsulate(flow.frame_ecn(frame)),
-            identification=self._next_identification(),
+            identification=self.next_identification(),
         )
         self._route(packet, remote, now)
 
@@ -295,7 +286,7 @@ class ReferenceDataPlane(DataPlane):
         for keypair in keypairs:
             del self._keypairs[keypair.local_index]
 
-    def _next_identification(self) -> int:
+    def next_identification(self) -> int:
         """IPv4 identifications of our tunnel packets count up: a peer may fragment them."""
         self._identification = (self._identification + 1) & 0xFFFF
         return self._identification
@@ -347,6 +338,9 @@ class ReferenceDataPlane(DataPlane):
             self._seal(state, keypair, packet, now)
         return True
 
+    def demand_cookies(self, demand: CookieDemand) -> None:
+        self._cookie_demand = demand
+
     def drop_staged(self, peer: int, reason: Reason) -> None:
         self._drops[reason] += len(self._peers[peer].unstage())
 
@@ -370,6 +364,7 @@ class ReferenceDataPlane(DataPlane):
 
     def set_public_key(self, public_key: bytes | None) -> None:
         self._mac1_key = cookie.mac1_key(public_key) if public_key else None
+        self._cookie_key = cookie.cookie_key(public_key) if public_key else b""
 
     def set_addresses(self, addresses: Iterable[bytes]) -> None:
         ordered = list(addresses)
@@ -388,7 +383,7 @@ class ReferenceDataPlane(DataPlane):
     def age(self, now: int) -> None:
         for network in self._networks.values():
             network.vtep.fdb.age(now)
-        self._drops[Reason.FRAGMENT] += self._reassembler.expire(now)
+        self._drops[Reason.FRAGMENT] += self._rare.expire(now)
 
     # --- peers -------------------------------------------------------------------------------
 

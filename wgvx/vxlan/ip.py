@@ -289,6 +289,11 @@ def ecn_of(packet: bytes) -> int:
     return ecn_at(packet, 0)
 
 
+def destination_of(packet: bytes) -> bytes:
+    """Where a tunnel packet goes; ``Drop(INNER_MALFORMED)`` if it is none."""
+    return packet[16:20] if ip_version(packet) == 4 else packet[24:40]
+
+
 def mark_ce(packet: bytes) -> bytes:
     """The packet with Congestion Experienced if it is ECN-capable, unchanged if it is not."""
     ecn = ecn_of(packet)

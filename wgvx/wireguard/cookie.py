@@ -13,7 +13,7 @@ from wgvx.wireguard.constants import (
 )
 from wgvx.wireguard.crypto import hash_, mac, same, xopen, xseal
 from wgvx.wireguard.messages import CookieReply
-from wgvx.wireguard.sessions import Endpoint
+from wgvx.wireguard.sessions import CookieDemand, Endpoint
 
 MAC_LENGTH = 16
 MACS_LENGTH = 2 * MAC_LENGTH
@@ -35,6 +35,32 @@ def mac1_valid(key: bytes, message: bytes) -> bool:
     return same(mac(key, message[:-MACS_LENGTH]), message[-MACS_LENGTH:-MAC_LENGTH])
 
 
+def make_cookie(secret: bytes, source: Endpoint) -> bytes:
+    """tau := MAC(R_m, A_m'): what proves that its bearer receives at ``source``."""
+    return mac(secret, source.ip + source.port.to_bytes(2, "big"))
+
+
+def mac2_valid(cookie: bytes, message: bytes) -> bool:
+    """Whether a message bears this cookie."""
+    mac2 = message[-MAC_LENGTH:]
+    return mac2 != NO_MAC and same(mac(cookie, message[:-MAC_LENGTH]), mac2)
+
+
+def make_reply(key: bytes, nonce: bytes, cookie: bytes, message: bytes) -> CookieReply:
+    """Message 3, which answers a message 1 or 2 whose mac1 was right."""
+    aad = message[-MACS_LENGTH:-MAC_LENGTH]
+    sender_index = int.from_bytes(message[4:8], "little")
+    return CookieReply(sender_index, nonce, xseal(key, nonce, cookie, aad))
+
+
+def drawn_nonce(nonce_key: bytes, number: int) -> bytes:
+    """The nonce of the ``number``-th reply: random to everybody who does not have the key, and
+    never the same twice.
+    """
+    counted = number.to_bytes(8, "little")
+    return (mac(nonce_key, counted + b"\0") + mac(nonce_key, counted + b"\1"))[:24]
+
+
 class CookieIssuer:
     """The side under load: checks mac2, hands out cookies.
 
@@ -45,28 +71,30 @@ class CookieIssuer:
         self._random = random
         self._key = cookie_key(public_key)
         self._secret = b""
+        self._nonce_key = b""
         self._secret_birth = 0
 
     def mac2_valid(self, message: bytes, source: Endpoint, now: int) -> bool:
         """Whether mac2 proves that the sender receives at ``source``."""
-        if message[-MAC_LENGTH:] == NO_MAC:
-            return False
-        expected = mac(self._cookie(source, now), message[:-MAC_LENGTH])
-        return same(expected, message[-MAC_LENGTH:])
+        return mac2_valid(make_cookie(self._current(now), source), message)
 
-    def reply(self, message: bytes, source: Endpoint, sender_index: int, now: int) -> CookieReply:
+    def reply(self, message: bytes, source: Endpoint, now: int) -> CookieReply:
         """Message 3, which answers a message whose mac1 was right."""
-        nonce = self._random(24)
-        aad = message[-MACS_LENGTH:-MAC_LENGTH]
-        sealed = xseal(self._key, nonce, self._cookie(source, now), aad)
-        return CookieReply(sender_index, nonce, sealed)
+        cookie = make_cookie(self._current(now), source)
+        return make_reply(self._key, self._random(24), cookie, message)
 
-    def _cookie(self, source: Endpoint, now: int) -> bytes:
-        """tau := MAC(R_m, A_m'), with the secret R "changing every two minutes"."""
+    def demand(self, until: int, now: int) -> CookieDemand:
+        """What a data plane needs to do all this by itself for a while."""
+        secret = self._current(now)
+        return CookieDemand(secret, self._nonce_key, until)
+
+    def _current(self, now: int) -> bytes:
+        """R_m, the secret "changing every two minutes"."""
         if not self._secret or now - self._secret_birth >= COOKIE_SECRET_LIFETIME:
             self._secret = self._random(32)
+            self._nonce_key = self._random(32)
             self._secret_birth = now
-        return mac(self._secret, source.ip + source.port.to_bytes(2, "big"))
+        return self._secret
 
 
 class CookieHolder:

@@ -103,6 +103,10 @@ class Device:
         """Unix nanoseconds, 0 for never."""
         return self._peers[peer_id].latest_handshake
 
+    def demand_cookies(self, until: int, now: int) -> None:
+        """We are under load until then: let the data plane refuse what has no mac2."""
+        self._sessions.demand_cookies(self._cookies.demand(until, now))
+
     # --- the clock and the data plane --------------------------------------------------------
 
     def next_deadline(self) -> int | None:
@@ -209,8 +213,7 @@ class Device:
         without it with a cookie reply (section 5.4.7).
         """
         if not self._cookies.mac2_valid(message.data, message.endpoint, now):
-            sender_index = int.from_bytes(message.data[4:8], "little")
-            reply = self._cookies.reply(message.data, message.endpoint, sender_index, now)
+            reply = self._cookies.reply(message.data, message.endpoint, now)
             self._sessions.reply(message.endpoint, reply.pack())
             raise Drop(Reason.BAD_MAC2)
         if not self._limiter.allow(message.endpoint.ip, now):

@@ -32,6 +32,11 @@ class HandshakeQueue:
         """The oldest message."""
         return self._waiting.popleft() if self._waiting else None
 
+    @property
+    def loaded_until(self) -> int:
+        """Until when mac2 is demanded, as far as can be told now."""
+        return self._loaded_until
+
     def under_load(self, now: int) -> bool:
         """Whether mac2 is demanded now."""
         if len(self._waiting) >= UNDER_LOAD_LENGTH:

@@ -38,6 +38,17 @@ class HandshakeMessage(NamedTuple):
     endpoint: Endpoint
 
 
+class CookieDemand(NamedTuple):
+    """We are under load: whoever has no valid mac2 gets a cookie, and is not handed up."""
+
+    secret: bytes
+    """32 bytes, R of section 5.4.7: cookies are made with it."""
+    nonce_key: bytes
+    """32 bytes, from which the nonces of cookie replies are drawn."""
+    until: int
+    """When the demand ends by itself, in nanoseconds."""
+
+
 class Event(IntFlag):
     """What a burst asks of the handshake side, per peer."""
 
@@ -108,6 +119,9 @@ class Sessions(Protocol):
 
     def reply(self, endpoint: Endpoint, message: bytes) -> None:
         """Send to somebody who has proven nothing (a cookie reply)."""
+
+    def demand_cookies(self, demand: CookieDemand) -> None:
+        """Let messages 1 and 2 come up only with a valid mac2, for a while."""
 
     def send_staged(self, peer: int, now: int, *, or_keepalive: bool) -> bool:
         """Send what is staged; with ``or_keepalive`` a keepalive where nothing was.

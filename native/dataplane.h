@@ -1,0 +1,357 @@
+/* What the parts of the data plane share: its tables, and the lane that a thread works in.
+ *
+ * Theory of operation. A packet's way is inbound.c or outbound.c, read top to bottom; session.c has
+ * what it changes of its peer, output.c where it ends up. Tables (peers, prefixes, networks) change
+ * only in calls from Python, which hold every lane's lock; a worker holds the lock of its own lane
+ * for the length of a burst. So within a burst tables stand still, and what several workers change
+ * of one peer they change under that peer's lock. A keypair that a packet retires stays where it is,
+ * marked, until the next call from Python sweeps it up.
+ */
+#ifndef WGVX_DATAPLANE_H
+#define WGVX_DATAPLANE_H
+
+#include <pthread.h>
+#include <string.h>
+
+#include "aead.h"
+#include "allowed_ips.h"
+#include "coalesce.h"
+#include "cookie.h"
+#include "fdb.h"
+#include "map.h"
+#include "replay.h"
+#include "wgvx.h"
+
+#define SECOND UINT64_C(1000000000)
+#define MAX_WORKERS 64
+#define MAX_PACKET 65535
+#define MAX_FRAME (65535 + 14 + 8)
+
+/* In the order of wgvx.drops.Reason. */
+enum reason {
+    MALFORMED, BAD_MAC1, BAD_MAC2, HANDSHAKE_RATE, HANDSHAKE_REPLAY, HANDSHAKE_FAILED,
+    HANDSHAKE_TIMEOUT, UNKNOWN_INDEX, AUTH_FAILED, REPLAYED, KEY_EXPIRED, INNER_MALFORMED,
+    SOURCE_NOT_ALLOWED, NO_ROUTE, NO_ENDPOINT, STAGED_OVERFLOW, TTL, BAD_CHECKSUM, FRAGMENT,
+    SLOW_PATH, NOT_VXLAN, RESERVED_BITS, UNKNOWN_VNI, VTEP_NOT_ACCEPTED, SHORT_FRAME, OWN_MAC,
+    BAD_SOURCE_MAC, RESERVED_GROUP, STATIC_MOVED, SAME_PORT, NO_REMOTE, TOO_BIG, ECN_CE, PORT_FULL,
+    SOCKET_FULL, UNREACHABLE,
+    REASONS,
+    PASSED = REASONS /* not dropped */
+};
+
+/* The bits of wgvx.wireguard.sessions.Event. */
+enum { NEED_HANDSHAKE = 1, CONFIRMED = 2, ROAMED = 4, ARM_TX = 8, ARM_RX = 16 };
+
+/* --- sessions ---------------------------------------------------------------------------------- */
+
+/* A session's keys, indices, role, birth and counters (paper, section 6.3). */
+struct keypair {
+    struct peer *peer;
+    uint32_t local_index, remote_index;
+    uint64_t birth;
+    uint64_t send_counter;
+    bool initiator;
+    bool may_send;
+    bool rekey_asked;
+    bool retired; /* in no slot any more; swept up by the next call from Python */
+    uint8_t send_key[AEAD_KEY_LENGTH], receive_key[AEAD_KEY_LENGTH];
+    struct replay replay;
+};
+
+struct staged {
+    struct staged *next;
+    uint32_t length;
+    uint8_t packet[];
+};
+
+struct peer {
+    struct prefix_owner prefixes; /* first: what a look-up in the allowed IPs finds */
+    uint32_t id;
+    pthread_mutex_t lock; /* taken where several workers run */
+    struct keypair *current, *previous, *next;
+    bool has_endpoint;
+    wgvx_endpoint endpoint;
+    uint32_t endpoint_generation; /* counts its changes */
+    uint64_t gso_off_until;       /* EMSGSIZE belongs to a path */
+    struct staged *staged, **staged_end;
+    uint32_t staged_count;
+    uint64_t rx_bytes, tx_bytes;
+    uint64_t last_tx, last_rx, first_unanswered_tx, first_unanswered_rx;
+    bool more_unanswered_rx;
+    uint8_t armed;  /* of ARM_TX and ARM_RX: told, and not yet let go by the timer */
+    uint32_t asked; /* events that wait in a lane to be taken */
+};
+
+/* --- networks ---------------------------------------------------------------------------------- */
+
+struct port {
+    uint32_t id;
+    struct network *network;
+    struct port *next; /* of the network, in the order they were added */
+    bool has_mac;
+    uint8_t mac[6];
+    bool tso, uso;
+    int fds[MAX_WORKERS + 1]; /* by worker, -1 for none */
+};
+
+struct network {
+    uint32_t vni;
+    uint16_t udp_port;
+    bool learning;
+    uint8_t header[8]; /* VXLAN */
+    struct fdb *fdb;
+    struct allowed_ips *accept; /* NULL: all */
+    struct prefix_owner accepted;
+    struct port *ports, **ports_end;
+    uint64_t rx_frames, tx_frames; /* added to atomically */
+};
+
+/* --- what a thread works with ------------------------------------------------------------------- */
+
+/* A datagram in the lane's arena. */
+struct message {
+    uint32_t offset, length;
+    uint32_t next; /* of its run; 0: the last */
+    uint32_t run;
+};
+
+/* Datagrams that may leave in one send: one peer, one endpoint, one TOS, one size but the last. */
+struct run {
+    struct peer *peer; /* NULL: to somebody who has proven nothing */
+    uint32_t generation;
+    wgvx_endpoint endpoint;
+    uint8_t tos;
+    bool closed;
+    uint32_t size, count, bytes;
+    uint32_t first, last; /* positions of messages plus one */
+};
+
+struct frame_out {
+    struct frame frame;
+    struct port *port;
+};
+
+#define LIST(type)          \
+    struct {                \
+        type *items;        \
+        uint32_t count, room; \
+    }
+
+struct rare {
+    uint8_t *data; /* a copy */
+    uint32_t length, peer;
+};
+
+#define OPEN_RUNS 16
+
+struct lane {
+    struct wgvx *dp;
+    pthread_mutex_t lock;
+    struct aead aead;
+    struct macs *macs;
+    bool fused;     /* a worker's, or Python's while workers run: what is put out goes out by itself */
+    uint32_t number; /* 0: Python's; otherwise the worker's */
+    uint64_t drops[REASONS];
+    uint64_t cookies_sent;
+
+    uint8_t *arena; /* sealed datagrams */
+    uint32_t arena_used, arena_room;
+    LIST(struct message) messages;
+    LIST(struct run) runs;
+    uint32_t open_runs[OPEN_RUNS]; /* by peer: position of its latest run plus one */
+    LIST(struct frame_out) frames;
+    LIST(struct peer *) asking; /* peers with events */
+    LIST(wgvx_handshake) handshakes;
+    LIST(struct rare) rare;
+    bool stopped; /* a rare packet has to be dealt with first */
+
+    /* What the burst's last packet found: good until the burst ends, for tables stand still. */
+    struct {
+        uint8_t source[16];
+        uint8_t length;
+        struct prefix_owner *owner;
+    } last_source;
+    struct {
+        struct network *network; /* NULL: nothing */
+        uint8_t mac[6];
+        struct place place;
+    } last_learned;
+    uint8_t *scratch; /* MAX_FRAME bytes: a segment that goes to several VTEPs */
+
+    uint64_t now;           /* of the burst */
+    int sockets[2];         /* IPv4, IPv6; -1 for none */
+    struct worker *worker;  /* its buffers; NULL for Python's */
+    struct sender *sender;
+    struct coalesced *joined;
+    bool notified; /* Python was told that there is something to take */
+    wgvx_io io;
+};
+
+struct address {
+    uint8_t length;
+    uint8_t bytes[16];
+};
+
+struct wgvx {
+    struct map peers, keypairs, networks, ports;
+    struct allowed_ips *allowed_ips;
+    LIST(struct keypair *) retired;
+    pthread_mutex_t retired_lock;
+    LIST(struct address) addresses;
+    const struct address *source4, *source6; /* our first of each family */
+    uint32_t mtu;
+    bool forward;
+    uint32_t identification;
+    LIST(uint16_t) udp_ports;
+
+    bool has_key;
+    uint8_t mac1_key[32], cookie_key[32];
+    uint8_t cookie_secret[32], nonce_key[32];
+    uint64_t demand_mac2_until;
+    uint64_t cookies_made;
+
+    struct lane *python;
+    struct lane *lanes[MAX_WORKERS + 1]; /* [0] is Python's */
+    uint32_t workers;                    /* running */
+    pthread_mutex_t gate;                /* held by a call from Python: workers wait between bursts */
+    int waiting;
+    int stop;
+    int notify_fd;
+    int wake_fd;
+    bool gso; /* UDP_SEGMENT is used, until the system refuses it */
+    uint32_t gso_segments;
+    int gone_port, gone_errno;
+    const char *aead_name;
+};
+
+/* --- locks ------------------------------------------------------------------------------------- */
+
+static inline void peer_lock(struct wgvx *dp, struct peer *peer)
+{
+    if (dp->workers > 1)
+        pthread_mutex_lock(&peer->lock);
+}
+
+static inline void peer_unlock(struct wgvx *dp, struct peer *peer)
+{
+    if (dp->workers > 1)
+        pthread_mutex_unlock(&peer->lock);
+}
+
+static inline struct peer *find_peer(const struct wgvx *dp, uint32_t id)
+{
+    return map_get(&dp->peers, id);
+}
+
+static inline void drop(struct lane *lane, enum reason reason)
+{
+    lane->drops[reason]++;
+}
+
+static inline bool is_own_address(const struct wgvx *dp, const uint8_t *address, unsigned length)
+{
+    for (uint32_t i = 0; i < dp->addresses.count; i++)
+        if (dp->addresses.items[i].length == length &&
+            !memcmp(dp->addresses.items[i].bytes, address, length))
+            return true;
+    return false;
+}
+
+static inline struct peer *route(const struct wgvx *dp, const uint8_t *address, unsigned length)
+{
+    return (struct peer *)allowed_ips_lookup(dp->allowed_ips, address, length);
+}
+
+/* Room for one more in a LIST; evaluates to a pointer to it, or NULL without memory. */
+#define list_add(list)                                                                          \
+    (list_grow((void **)&(list).items, &(list).room, (list).count + 1, sizeof *(list).items)    \
+         ? &(list).items[(list).count++]                                                        \
+         : NULL)
+bool list_grow(void **items, uint32_t *room, uint32_t wanted, size_t size);
+
+/* --- session.c --------------------------------------------------------------------------------- */
+
+bool keypair_can_send(const struct keypair *, uint64_t now);
+/* Opens a whole transport message in place, its plaintext behind 16 bytes of header. */
+enum reason keypair_open(struct lane *, struct keypair *, uint8_t *message, uint32_t length,
+                         uint64_t now);
+/* Puts a new session into its slot. */
+void peer_install(struct lane *, struct peer *, struct keypair *);
+/* Something authenticated arrived. */
+void peer_heard(struct lane *, struct peer *, const wgvx_endpoint *, uint32_t length, uint64_t now);
+/* A packet under this key authenticated; true when it was the first under `next`. */
+bool peer_confirm(struct lane *, struct peer *, struct keypair *);
+void peer_data_received(struct lane *, struct peer *, uint64_t now);
+void peer_data_sent(struct lane *, struct peer *, uint64_t now);
+void peer_sent(struct peer *, uint32_t length, uint64_t now);
+void peer_stage(struct lane *, struct peer *, const uint8_t *packet, uint32_t length);
+uint32_t peer_drop_staged(struct peer *);
+bool peer_send_staged(struct lane *, struct peer *, uint64_t now, bool or_keepalive);
+void peer_forget_keys(struct lane *, struct peer *);
+void peer_ask(struct lane *, struct peer *, uint32_t events);
+void peer_free(struct lane *, struct peer *);
+/* Frees what packets retired; the caller holds every lock. */
+void sweep(struct wgvx *);
+
+/* --- inbound.c --------------------------------------------------------------------------------- */
+
+/* As wgvx_receive. */
+uint32_t receive(struct lane *, uint8_t *data, uint32_t length, uint32_t size,
+                 const wgvx_endpoint *, uint8_t tos, uint64_t now);
+/* As wgvx_deliver; returns why not. `sum` of the segment's bytes. */
+enum reason deliver_udp(struct lane *, const uint8_t *source, const uint8_t *destination,
+                        unsigned address_length, uint8_t ecn, uint8_t *segment, uint32_t length,
+                        uint64_t now);
+/* A handshake message of whatever type but transport data. */
+enum reason hand_up(struct lane *, const uint8_t *message, uint32_t length, const wgvx_endpoint *,
+                    uint64_t now);
+
+/* --- outbound.c -------------------------------------------------------------------------------- */
+
+/* A frame from a port, with its virtio-net header or NULL. */
+void transmit(struct lane *, struct port *, const struct vnet_header *, const uint8_t *frame,
+              uint32_t length, uint64_t now);
+/* Cryptokey routing of a tunnel packet that stands at message + TRANSPORT_HEADER in the arena's
+ * reserved room. Returns why not. */
+enum reason route_packet(struct lane *, struct peer *, uint8_t *message, uint32_t length,
+                         uint64_t now);
+/* Pad, encrypt, send what stands at message + TRANSPORT_HEADER; 0 bytes are a keepalive. */
+void seal(struct lane *, struct peer *, struct keypair *, uint8_t *message, uint32_t length,
+          uint64_t now);
+
+/* --- output.c ---------------------------------------------------------------------------------- */
+
+#define TRANSPORT_HEADER 16
+
+/* Room for a datagram of up to `length` bytes at the end of the arena; NULL without memory. */
+uint8_t *reserve(struct lane *, uint32_t length);
+/* What was reserved last, and filled, is a datagram to this peer's endpoint (or, without a peer, to
+ * the one given). */
+void send_message(struct lane *, struct peer *, const wgvx_endpoint *, uint32_t length, uint8_t tos);
+void send_frame(struct lane *, struct port *, const struct frame *);
+/* Puts out all that is there: of use in a fused lane only. */
+void flush(struct lane *);
+void clear_messages(struct lane *);
+/* A burst begins: what the last one found is no longer known to be so. */
+void begin_burst(struct lane *);
+
+/* --- socket.c, tap.c --------------------------------------------------------------------------- */
+
+void flush_messages(struct lane *);
+void flush_frames(struct lane *);
+
+/* --- worker.c, and enter and leave of dataplane.c ---------------------------------------------------------------------------------- */
+
+struct lane *lane_new(struct wgvx *, uint32_t number, const char *aead);
+void lane_free(struct lane *);
+void lane_forget_peer(struct lane *, const struct peer *);
+/* A call from Python: all lanes stand still, and what packets retired is swept up. */
+void enter(struct wgvx *, uint64_t now);
+/* What the call left to be put out goes out by itself where workers run. */
+void leave(struct wgvx *);
+void lock_all(struct wgvx *);
+void unlock_all(struct wgvx *);
+/* Tell Python that a worker's lane has something for it. */
+void notify(struct wgvx *);
+
+#endif

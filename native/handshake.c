@@ -1,0 +1,83 @@
+/* What a handshake message has to show before Python sees it: type, length, mac1, and under load
+ * mac2. A flood ends here.
+ */
+#include "dataplane.h"
+#include "ip.h"
+
+enum { INITIATION = 1, RESPONSE = 2, COOKIE_REPLY = 3 };
+
+/* As many wait for Python; more is refused. */
+#define MAX_HANDSHAKES 4096
+
+static uint32_t length_of(uint32_t type)
+{
+    switch (type) {
+    case INITIATION:
+        return 148;
+    case RESPONSE:
+        return 92;
+    case COOKIE_REPLY:
+        return COOKIE_REPLY_LENGTH;
+    }
+    return 0;
+}
+
+/* Random to everybody who does not have nonce_key, and never the same twice. */
+static void make_nonce(struct lane *lane, uint8_t nonce[32])
+{
+    struct wgvx *dp = lane->dp;
+    uint8_t input[9];
+    put_le64(input, __atomic_add_fetch(&dp->cookies_made, 1, __ATOMIC_RELAXED));
+    for (uint8_t half = 0; half < 2; half++) {
+        input[8] = half;
+        macs_mac(lane->macs, dp->nonce_key, 32, input, sizeof input, nonce + half * MAC_LENGTH);
+    }
+}
+
+/* "If it is under load [...] the responder may require mac2", and answers a message without it
+ * with a cookie reply (section 5.4.7). */
+static enum reason demand_cookie(struct lane *lane, const uint8_t *message, uint32_t length,
+                                 const wgvx_endpoint *endpoint)
+{
+    struct wgvx *dp = lane->dp;
+    uint8_t cookie[MAC_LENGTH], nonce[32];
+    cookie_make(lane->macs, dp->cookie_secret, endpoint->ip, endpoint->ip_length, endpoint->port,
+                cookie);
+    if (mac2_valid(lane->macs, cookie, message, length))
+        return PASSED;
+    uint8_t *reply = reserve(lane, COOKIE_REPLY_LENGTH);
+    if (reply) {
+        make_nonce(lane, nonce);
+        cookie_reply(lane->macs, dp->cookie_key, nonce, cookie, message, length, reply);
+        send_message(lane, NULL, endpoint, COOKIE_REPLY_LENGTH, 0);
+    }
+    return BAD_MAC2;
+}
+
+enum reason hand_up(struct lane *lane, const uint8_t *message, uint32_t length,
+                    const wgvx_endpoint *endpoint, uint64_t now)
+{
+    struct wgvx *dp = lane->dp;
+    uint32_t type = length >= 4 ? get_le32(message) : 0;
+    if (!length_of(type) || length_of(type) != length)
+        return MALFORMED;
+    if (type != COOKIE_REPLY) {
+        /* "the responder [...] must discard any message whose mac1 is invalid" (section 5.3). */
+        if (!dp->has_key || !mac1_valid(lane->macs, dp->mac1_key, message, length))
+            return BAD_MAC1;
+        if (now < dp->demand_mac2_until) {
+            enum reason reason = demand_cookie(lane, message, length, endpoint);
+            if (reason != PASSED)
+                return reason;
+        }
+    }
+    if (lane->fused && lane->handshakes.count >= MAX_HANDSHAKES)
+        return HANDSHAKE_RATE;
+    wgvx_handshake *waiting = list_add(lane->handshakes);
+    if (!waiting)
+        return HANDSHAKE_RATE;
+    waiting->length = length;
+    waiting->endpoint = *endpoint;
+    memcpy(waiting->data, message, length);
+    return PASSED;
+}

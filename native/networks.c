@@ -1,0 +1,162 @@
+/* Bridge domains as Python sees them. Every function here takes all locks. */
+#include "dataplane.h"
+#include "ip.h"
+
+static struct place vtep_place(const uint8_t *vtep, uint8_t length)
+{
+    struct place place = {.vtep_length = length};
+    memcpy(place.vtep, vtep, length);
+    return place;
+}
+
+static bool set_accept(struct network *network, const uint8_t (*accept)[18], uint32_t accepted)
+{
+    if (!accept)
+        return true;
+    network->accept = allowed_ips_new();
+    bool ok = network->accept;
+    for (uint32_t i = 0; ok && i < accepted; i++)
+        ok = allowed_ips_insert(network->accept, accept[i] + 2, accept[i][0], accept[i][1],
+                                &network->accepted);
+    return ok;
+}
+
+static bool listen_on(struct wgvx *dp, uint16_t port)
+{
+    for (uint32_t i = 0; i < dp->udp_ports.count; i++)
+        if (dp->udp_ports.items[i] == port)
+            return true;
+    uint16_t *place = list_add(dp->udp_ports);
+    if (place)
+        *place = port;
+    return place;
+}
+
+bool wgvx_add_network(wgvx *dp, uint32_t vni, uint16_t udp_port, bool learning, uint64_t ageing,
+                      uint32_t max_entries, const uint8_t (*accept)[18], uint32_t accepted)
+{
+    struct network *network = calloc(1, sizeof *network);
+    if (!network)
+        return false;
+    network->vni = vni;
+    network->udp_port = udp_port;
+    network->learning = learning;
+    network->header[0] = 0x08; /* the I flag; what is reserved is zero */
+    network->header[4] = (uint8_t)(vni >> 16);
+    put16(network->header + 5, vni & 0xFFFF);
+    network->ports_end = &network->ports;
+    network->fdb = fdb_new(learning, ageing, max_entries);
+    lock_all(dp);
+    bool added = network->fdb && set_accept(network, accept, accepted) &&
+                 listen_on(dp, udp_port) && map_put(&dp->networks, vni, network);
+    unlock_all(dp);
+    if (!added) {
+        fdb_free(network->fdb);
+        allowed_ips_free(network->accept);
+        free(network);
+    }
+    return added;
+}
+
+bool wgvx_add_port(wgvx *dp, uint32_t vni, uint32_t id, const uint8_t *mac)
+{
+    struct port *port = calloc(1, sizeof *port);
+    if (!port)
+        return false;
+    lock_all(dp);
+    struct network *network = map_get(&dp->networks, vni);
+    bool added = network && map_put(&dp->ports, id, port);
+    if (added) {
+        port->id = id;
+        port->network = network;
+        for (uint32_t worker = 0; worker <= MAX_WORKERS; worker++)
+            port->fds[worker] = -1;
+        if (mac) {
+            port->has_mac = true;
+            memcpy(port->mac, mac, 6);
+            added = fdb_add_permanent(network->fdb, mac, id);
+        }
+        *network->ports_end = port;
+        network->ports_end = &port->next;
+    }
+    unlock_all(dp);
+    if (!map_get(&dp->ports, id))
+        free(port);
+    return added;
+}
+
+void wgvx_get_network(wgvx *dp, uint32_t vni, wgvx_network_state *state)
+{
+    lock_all(dp);
+    const struct network *network = map_get(&dp->networks, vni);
+    if (network)
+        *state = (wgvx_network_state){network->rx_frames, network->tx_frames,
+                                      fdb_entry_count(network->fdb)};
+    unlock_all(dp);
+}
+
+int wgvx_fdb_add(wgvx *dp, uint32_t vni, const uint8_t *mac, const uint8_t *vtep,
+                 uint8_t vtep_length, uint8_t *replaced, uint8_t *replaced_length)
+{
+    struct place place = vtep_place(vtep, vtep_length), before = {0};
+    lock_all(dp);
+    struct network *network = map_get(&dp->networks, vni);
+    int result = network ? fdb_add(network->fdb, mac, &place, &before) : -1;
+    unlock_all(dp);
+    *replaced_length = before.vtep_length;
+    memcpy(replaced, before.vtep, 16);
+    return result;
+}
+
+bool wgvx_fdb_delete(wgvx *dp, uint32_t vni, const uint8_t *mac, const uint8_t *vtep,
+                     uint8_t vtep_length)
+{
+    struct place place = vtep_place(vtep, vtep_length);
+    lock_all(dp);
+    struct network *network = map_get(&dp->networks, vni);
+    bool deleted = network && fdb_delete(network->fdb, mac, vtep_length ? &place : NULL);
+    unlock_all(dp);
+    return deleted;
+}
+
+uint32_t wgvx_fdb_flush(wgvx *dp, uint32_t vni, const uint8_t *vtep, uint8_t vtep_length,
+                        bool static_too)
+{
+    struct place place = vtep_place(vtep, vtep_length);
+    lock_all(dp);
+    struct network *network = map_get(&dp->networks, vni);
+    size_t gone = network ? fdb_flush(network->fdb, vtep_length ? &place : NULL, static_too) : 0;
+    unlock_all(dp);
+    return (uint32_t)gone;
+}
+
+struct rows {
+    wgvx_row *rows;
+    uint32_t room, count;
+};
+
+static void add_row(const struct fdb_row *row, void *into)
+{
+    struct rows *rows = into;
+    if (rows->count < rows->room) {
+        wgvx_row *out = &rows->rows[rows->count];
+        memcpy(out->mac, row->mac, 6);
+        out->state = row->state;
+        out->vtep_length = row->where.vtep_length;
+        memcpy(out->vtep, row->where.vtep, 16);
+        out->port = row->where.port;
+        out->age_seconds = row->age_seconds;
+    }
+    rows->count++;
+}
+
+uint32_t wgvx_fdb_rows(wgvx *dp, uint32_t vni, uint64_t now, wgvx_row *out, uint32_t room)
+{
+    struct rows rows = {out, room, 0};
+    lock_all(dp);
+    struct network *network = map_get(&dp->networks, vni);
+    if (network)
+        fdb_rows(network->fdb, now, add_row, &rows);
+    unlock_all(dp);
+    return rows.count;
+}

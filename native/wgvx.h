@@ -1,0 +1,225 @@
+/* The whole border between C and Python. cffi reads this file as it stands, but for the lines that
+ * begin with '#': plain declarations only.
+ *
+ * Every call takes all the locks it needs; one that finds workers running waits until they are
+ * between two bursts. Times are nanoseconds of CLOCK_BOOTTIME. Addresses are packed, 4 or 16 bytes.
+ */
+#ifndef WGVX_H
+#define WGVX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct wgvx wgvx; /* one data plane */
+
+/* Where a peer is, and the address of ours it uses; local_length 0: not known. */
+typedef struct {
+    uint8_t ip_length;
+    uint8_t local_length;
+    uint16_t port;
+    uint32_t scope;
+    uint8_t ip[16];
+    uint8_t local[16];
+} wgvx_endpoint;
+
+/* --- what a call leaves to be put out, and what it asks of Python ------------------------------ */
+
+/* A datagram to send. The pointers of these four are valid until the next call. */
+typedef struct {
+    const uint8_t *data;
+    uint32_t length;
+    uint8_t tos;
+    const wgvx_endpoint *endpoint;
+} wgvx_message;
+
+/* A frame to deliver on a port. */
+typedef struct {
+    const uint8_t *data;
+    uint32_t length;
+    uint32_t port;
+} wgvx_frame;
+
+/* Events of a peer: the bits of wgvx.wireguard.sessions.Event. */
+typedef struct {
+    uint32_t peer;
+    uint32_t events;
+} wgvx_event;
+
+/* A handshake message of valid type, length, mac1 and, where it is demanded, mac2. */
+typedef struct {
+    uint32_t length;
+    uint8_t data[148];
+    wgvx_endpoint endpoint;
+} wgvx_handshake;
+
+/* A tunnel packet for one of our addresses that only Python deals with: fragments, pings,
+ * extension headers. */
+typedef struct {
+    const uint8_t *data;
+    uint32_t length;
+    uint32_t peer;
+} wgvx_rare;
+
+typedef struct {
+    uint32_t messages, frames, events, handshakes, rare;
+} wgvx_counts;
+
+/* How much Python's calls, and what wgvx_collect brought, have left. Where workers run, messages and
+ * frames are out already. */
+wgvx_counts wgvx_pending(wgvx *);
+wgvx_message wgvx_take_message(wgvx *, uint32_t position);
+wgvx_frame wgvx_take_frame(wgvx *, uint32_t position);
+wgvx_event wgvx_take_event(wgvx *, uint32_t position);
+const wgvx_handshake *wgvx_take_handshake(wgvx *, uint32_t position);
+wgvx_rare wgvx_take_rare(wgvx *, uint32_t position);
+/* All of it was taken. */
+void wgvx_clear(wgvx *);
+/* Bring over what workers left for Python. */
+void wgvx_collect(wgvx *);
+
+/* --- life -------------------------------------------------------------------------------------- */
+
+/* NULL where there is no memory, or no such AEAD library; NULL takes the best. */
+wgvx *wgvx_new(const char *aead);
+void wgvx_free(wgvx *); /* stops the workers first */
+const char *wgvx_aead(const wgvx *);
+/* The names of the AEAD libraries built in, and whether one works here; NULL past the last. */
+const char *wgvx_aead_name(uint32_t position);
+bool wgvx_aead_works(const char *name);
+/* The drop reasons in the order of wgvx.drops.Reason; NULL past the last. */
+const char *wgvx_reason_name(uint32_t position);
+
+/* --- first level: buffers ---------------------------------------------------------------------- */
+
+/* Datagrams of one sender and TOS, each of `size` bytes but the last, which may be shorter, as
+ * UDP_GRO delivers them. `data` is changed. Returns how many bytes were dealt with: less than
+ * `length` where a rare packet has to be dealt with first. */
+uint32_t wgvx_receive(wgvx *, uint8_t *data, uint32_t length, uint32_t size,
+                      const wgvx_endpoint *, uint8_t tos, uint64_t now);
+/* A frame that entered on a port; `header` is a virtio-net header of 10 bytes, or NULL. */
+void wgvx_transmit(wgvx *, uint32_t port, const uint8_t *header, const uint8_t *frame,
+                   uint32_t length, uint64_t now);
+/* What came of a rare packet: a UDP segment for us, put together and parsed down to it. `segment` is changed. */
+void wgvx_deliver(wgvx *, const uint8_t *source, const uint8_t *destination, uint8_t address_length,
+                  uint8_t ecn, uint8_t *segment, uint32_t length, uint64_t now);
+/* ...or a tunnel packet of our own. */
+void wgvx_route_out(wgvx *, const uint8_t *packet, uint32_t length, uint64_t now);
+uint32_t wgvx_next_identification(wgvx *);
+/* Frames joined as for a TAP that takes TSO and USO, for tests. */
+uint32_t wgvx_coalesce_pending(wgvx *, uint8_t *out, uint32_t room);
+
+/* --- the node ---------------------------------------------------------------------------------- */
+
+void wgvx_set_public_key(wgvx *, const uint8_t *mac1_key, const uint8_t *cookie_key); /* or NULL */
+bool wgvx_set_addresses(wgvx *, const uint8_t (*addresses)[16], const uint8_t *lengths,
+                        uint32_t count);
+void wgvx_set_mtu(wgvx *, uint32_t mtu);
+void wgvx_set_forward(wgvx *, bool forward);
+void wgvx_count(wgvx *, uint32_t reason, uint64_t more);
+void wgvx_drops(wgvx *, uint64_t *counts); /* one for each reason */
+void wgvx_age(wgvx *, uint64_t now);
+/* Until then, messages 1 and 2 need a mac2 made with this secret; others get a cookie. */
+void wgvx_demand_mac2(wgvx *, const uint8_t *secret, const uint8_t *nonce_key, uint64_t until);
+
+/* --- peers: false where there is none of that number, or no memory ------------------------------ */
+
+bool wgvx_add_peer(wgvx *, uint32_t peer);
+void wgvx_remove_peer(wgvx *, uint32_t peer);
+void wgvx_set_endpoint(wgvx *, uint32_t peer, const wgvx_endpoint *); /* or NULL */
+bool wgvx_get_endpoint(wgvx *, uint32_t peer, wgvx_endpoint *);
+bool wgvx_add_allowed_ip(wgvx *, uint32_t peer, const uint8_t *network, uint8_t address_length,
+                         uint8_t length);
+bool wgvx_remove_allowed_ip(wgvx *, uint32_t peer, const uint8_t *network, uint8_t address_length,
+                            uint8_t length);
+void wgvx_clear_allowed_ips(wgvx *, uint32_t peer);
+uint32_t wgvx_allowed_ip_count(wgvx *, uint32_t peer);
+/* 18 bytes each: address length, prefix length, network. Returns how many were written. */
+uint32_t wgvx_allowed_ips(wgvx *, uint32_t peer, uint8_t (*prefixes)[18], uint32_t room);
+bool wgvx_route(wgvx *, const uint8_t *address, uint8_t address_length, uint32_t *peer);
+
+typedef struct {
+    uint64_t rx_bytes, tx_bytes;
+    uint64_t last_tx, last_rx, first_unanswered_tx, first_unanswered_rx;
+    bool more_unanswered_rx;
+} wgvx_peer_state;
+void wgvx_get_peer(wgvx *, uint32_t peer, wgvx_peer_state *);
+
+/* --- sessions ---------------------------------------------------------------------------------- */
+
+bool wgvx_index_peer(wgvx *, uint32_t index, uint32_t *peer);
+bool wgvx_install(wgvx *, uint32_t peer, uint32_t local_index, uint32_t remote_index,
+                  const uint8_t *send_key, const uint8_t *receive_key, bool initiator,
+                  uint64_t now);
+void wgvx_forget_local_address(wgvx *, uint32_t peer);
+void wgvx_received_handshake(wgvx *, uint32_t peer, const wgvx_endpoint *, uint32_t length,
+                             uint64_t now);
+void wgvx_send_handshake(wgvx *, uint32_t peer, const uint8_t *message, uint32_t length,
+                         uint64_t now);
+void wgvx_reply(wgvx *, const wgvx_endpoint *, const uint8_t *message, uint32_t length);
+bool wgvx_send_staged(wgvx *, uint32_t peer, uint64_t now, bool or_keepalive);
+uint32_t wgvx_drop_staged(wgvx *, uint32_t peer);
+void wgvx_forget_keys(wgvx *, uint32_t peer);
+void wgvx_expire_sending_keys(wgvx *);
+void wgvx_disarm(wgvx *, uint32_t peer, uint32_t events);
+
+/* --- networks ---------------------------------------------------------------------------------- */
+
+/* accept: `accepted` prefixes of 18 bytes as above; NULL accepts all. */
+bool wgvx_add_network(wgvx *, uint32_t vni, uint16_t udp_port, bool learning, uint64_t ageing,
+                      uint32_t max_entries, const uint8_t (*accept)[18], uint32_t accepted);
+bool wgvx_add_port(wgvx *, uint32_t vni, uint32_t port, const uint8_t *mac); /* or NULL */
+
+typedef struct {
+    uint64_t rx_frames, tx_frames, fdb_entries;
+} wgvx_network_state;
+void wgvx_get_network(wgvx *, uint32_t vni, wgvx_network_state *);
+
+/* As fdb_add of fdb.h: 0 added, 1 replaced another VTEP, -1 no memory, -2 a port's own MAC. */
+int wgvx_fdb_add(wgvx *, uint32_t vni, const uint8_t *mac, const uint8_t *vtep, uint8_t vtep_length,
+                 uint8_t *replaced, uint8_t *replaced_length);
+/* vtep_length 0: whichever. */
+bool wgvx_fdb_delete(wgvx *, uint32_t vni, const uint8_t *mac, const uint8_t *vtep,
+                     uint8_t vtep_length);
+uint32_t wgvx_fdb_flush(wgvx *, uint32_t vni, const uint8_t *vtep, uint8_t vtep_length,
+                        bool static_too);
+typedef struct {
+    uint8_t mac[6];
+    uint8_t state;       /* 0 dynamic, 1 static, 2 local */
+    uint8_t vtep_length; /* 0: on a port */
+    uint8_t vtep[16];
+    uint32_t port;
+    int64_t age_seconds; /* -1: does not age */
+} wgvx_row;
+/* Returns how many rows there are; writes at most `room` of them. */
+uint32_t wgvx_fdb_rows(wgvx *, uint32_t vni, uint64_t now, wgvx_row *rows, uint32_t room);
+
+/* --- second level: workers, fused with IO -------------------------------------------------------- */
+
+/* What worker number `worker` (from 1) reads. Descriptors stay the caller's. A socket may be set
+ * again, to another descriptor or -1 for none, at any time; a TAP's queue before wgvx_start only. */
+bool wgvx_set_socket(wgvx *, uint32_t worker, uint8_t address_length, int fd);
+bool wgvx_set_tap(wgvx *, uint32_t worker, uint32_t port, int fd, bool tso, bool uso);
+/* The most datagrams one UDP_SEGMENT send takes; 1: it is not used. */
+void wgvx_set_gso(wgvx *, uint32_t segments);
+/* Room in a worker's lists is bounded from here on. False where threads cannot be had. */
+bool wgvx_start(wgvx *, uint32_t workers);
+void wgvx_stop(wgvx *);
+/* Readable while there is something to take in a worker's lane. Reading it is the caller's. */
+int wgvx_notify_fd(const wgvx *);
+
+typedef struct {
+    bool gso;            /* UDP_SEGMENT: not switched off, nor refused by the system */
+    int32_t gone_port;   /* a port whose device is gone, or -1 */
+    int32_t gone_errno;
+} wgvx_health;
+wgvx_health wgvx_get_health(wgvx *);
+
+/* What the pumps did, for benchmarks: reads, writes, packets and bytes of both sides. */
+typedef struct {
+    uint64_t tap_reads, tap_writes, tap_frames_in, tap_frames_out;
+    uint64_t socket_reads, socket_writes, datagrams_in, datagrams_out;
+} wgvx_io;
+wgvx_io wgvx_get_io(wgvx *);
+
+#endif

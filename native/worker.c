@@ -1,0 +1,334 @@
+/* Workers and lanes: who runs when, and who waits for whom.
+ *
+ * A worker waits in epoll, takes its lane's lock, pumps what is ready, and lets go: that is a burst.
+ * A call from Python closes the gate, so that workers stop between two bursts, and takes all lanes'
+ * locks. A worker has something for Python (events, handshakes, rare packets): it leaves it in its
+ * lane and writes to the eventfd that Python's loop reads.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "worker.h"
+
+#define READY_AT_ONCE 64
+
+/* What epoll tells of a descriptor: a socket's family, or FIRST_PORT plus a port. */
+enum { WAKE, SOCKET4, SOCKET6, FIRST_PORT = 16 };
+
+uint64_t clock_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now); /* goes on while the machine sleeps, as sessions age */
+    return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
+}
+
+/* --- lanes ------------------------------------------------------------------------------------- */
+
+static struct worker *worker_new(void)
+{
+    struct worker *worker = calloc(1, sizeof *worker);
+    if (!worker)
+        return NULL;
+    worker->rx = malloc((size_t)RX_MESSAGES * RX_ROOM);
+    worker->tap = malloc(VNET_HEADER_LENGTH + MAX_FRAME);
+    worker->epoll = epoll_create1(EPOLL_CLOEXEC);
+    worker->rx_batch = 1;
+    return worker;
+}
+
+static void worker_free(struct worker *worker)
+{
+    if (!worker)
+        return;
+    if (worker->epoll >= 0)
+        close(worker->epoll);
+    free(worker->rx);
+    free(worker->tap);
+    free(worker);
+}
+
+struct lane *lane_new(struct wgvx *dp, uint32_t number, const char *aead)
+{
+    struct lane *lane = calloc(1, sizeof *lane);
+    if (!lane)
+        return NULL;
+    lane->dp = dp;
+    lane->number = number;
+    lane->sockets[0] = lane->sockets[1] = -1;
+    pthread_mutex_init(&lane->lock, NULL);
+    lane->macs = macs_new();
+    lane->scratch = malloc(MAX_FRAME);
+    lane->joined = malloc(sizeof *lane->joined);
+    lane->sender = malloc(sizeof *lane->sender);
+    lane->worker = number ? worker_new() : NULL;
+    bool ready = lane->macs && lane->scratch && lane->joined && lane->sender &&
+                 aead_start(&lane->aead, aead);
+    if (number)
+        ready = ready && lane->worker && lane->worker->rx && lane->worker->tap &&
+                lane->worker->epoll >= 0;
+    if (!ready) {
+        lane_free(lane);
+        return NULL;
+    }
+    return lane;
+}
+
+void lane_free(struct lane *lane)
+{
+    if (!lane)
+        return;
+    for (uint32_t i = 0; i < lane->rare.count; i++)
+        free(lane->rare.items[i].data);
+    if (lane->aead.library)
+        aead_stop(&lane->aead);
+    macs_free(lane->macs);
+    worker_free(lane->worker);
+    free(lane->scratch);
+    free(lane->joined);
+    free(lane->sender);
+    free(lane->arena);
+    free(lane->messages.items);
+    free(lane->runs.items);
+    free(lane->frames.items);
+    free(lane->asking.items);
+    free(lane->handshakes.items);
+    free(lane->rare.items);
+    pthread_mutex_destroy(&lane->lock);
+    free(lane);
+}
+
+void lane_forget_peer(struct lane *lane, const struct peer *peer)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < lane->asking.count; i++)
+        if (lane->asking.items[i] != peer)
+            lane->asking.items[kept++] = lane->asking.items[i];
+    lane->asking.count = kept;
+    for (uint32_t i = 0; i < lane->runs.count; i++)
+        if (lane->runs.items[i].peer == peer) {
+            lane->runs.items[i].peer = NULL;
+            lane->runs.items[i].closed = true;
+        }
+}
+
+static struct lane *lane_of(struct wgvx *dp, uint32_t number)
+{
+    if (number < 1 || number > MAX_WORKERS)
+        return NULL;
+    if (!dp->lanes[number])
+        dp->lanes[number] = lane_new(dp, number, dp->aead_name);
+    return dp->lanes[number];
+}
+
+/* --- locks ------------------------------------------------------------------------------------- */
+
+void lock_all(struct wgvx *dp)
+{
+    if (!dp->workers)
+        return;
+    pthread_mutex_lock(&dp->gate);
+    __atomic_store_n(&dp->waiting, 1, __ATOMIC_RELEASE);
+    for (uint32_t number = 1; number <= dp->workers; number++)
+        pthread_mutex_lock(&dp->lanes[number]->lock);
+}
+
+void unlock_all(struct wgvx *dp)
+{
+    if (!dp->workers)
+        return;
+    __atomic_store_n(&dp->waiting, 0, __ATOMIC_RELEASE);
+    for (uint32_t number = 1; number <= dp->workers; number++)
+        pthread_mutex_unlock(&dp->lanes[number]->lock);
+    pthread_mutex_unlock(&dp->gate);
+}
+
+static void lock_lane(struct lane *lane)
+{
+    struct wgvx *dp = lane->dp;
+    /* A mutex is not fair: without the gate, a busy worker would take it again and again. */
+    if (__atomic_load_n(&dp->waiting, __ATOMIC_ACQUIRE)) {
+        pthread_mutex_lock(&dp->gate);
+        pthread_mutex_unlock(&dp->gate);
+    }
+    pthread_mutex_lock(&lane->lock);
+}
+
+void notify(struct wgvx *dp)
+{
+    uint64_t one = 1;
+    ssize_t written = write(dp->notify_fd, &one, sizeof one);
+    (void)written; /* Full only where it is readable already. */
+}
+
+/* --- the loop ---------------------------------------------------------------------------------- */
+
+static void pump(struct lane *lane, uint64_t which)
+{
+    struct wgvx *dp = lane->dp;
+    if (which == SOCKET4 || which == SOCKET6) {
+        if (lane->sockets[which == SOCKET6] >= 0)
+            pump_socket(lane, which == SOCKET6);
+        return;
+    }
+    struct port *port = map_get(&dp->ports, (uint32_t)(which - FIRST_PORT));
+    if (port && !pump_tap(lane, port))
+        epoll_ctl(lane->worker->epoll, EPOLL_CTL_DEL, port->fds[lane->number], NULL);
+}
+
+static bool has_news(const struct lane *lane)
+{
+    return lane->asking.count || lane->handshakes.count || lane->rare.count;
+}
+
+static void *work(void *argument)
+{
+    struct lane *lane = argument;
+    struct wgvx *dp = lane->dp;
+    struct epoll_event ready[READY_AT_ONCE];
+    while (!__atomic_load_n(&dp->stop, __ATOMIC_ACQUIRE)) {
+        int count = epoll_wait(lane->worker->epoll, ready, READY_AT_ONCE, -1);
+        if (count <= 0)
+            continue;
+        lock_lane(lane);
+        lane->now = clock_now();
+        begin_burst(lane);
+        for (int i = 0; i < count; i++)
+            if (ready[i].data.u64 != WAKE)
+                pump(lane, ready[i].data.u64);
+        bool news = has_news(lane) && !lane->notified;
+        lane->notified = lane->notified || news;
+        pthread_mutex_unlock(&lane->lock);
+        if (news)
+            notify(dp);
+    }
+    return NULL;
+}
+
+/* --- as Python sees it --------------------------------------------------------------------------- */
+
+static bool watch(struct lane *lane, int fd, uint64_t which)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = which};
+    return epoll_ctl(lane->worker->epoll, EPOLL_CTL_ADD, fd, &event) == 0 || errno == EEXIST;
+}
+
+bool wgvx_set_socket(wgvx *dp, uint32_t worker, uint8_t address_length, int fd)
+{
+    unsigned family = address_length == 16;
+    lock_all(dp);
+    struct lane *lane = lane_of(dp, worker);
+    bool ok = lane;
+    if (lane) {
+        if (lane->sockets[family] >= 0)
+            epoll_ctl(lane->worker->epoll, EPOLL_CTL_DEL, lane->sockets[family], NULL);
+        lane->sockets[family] = fd;
+        if (worker == 1)
+            dp->python->sockets[family] = fd;
+        ok = fd < 0 || watch(lane, fd, family ? SOCKET6 : SOCKET4);
+    }
+    unlock_all(dp);
+    return ok;
+}
+
+bool wgvx_set_tap(wgvx *dp, uint32_t worker, uint32_t port_id, int fd, bool tso, bool uso)
+{
+    lock_all(dp);
+    struct lane *lane = lane_of(dp, worker);
+    struct port *port = map_get(&dp->ports, port_id);
+    bool ok = lane && port;
+    if (ok) {
+        port->fds[worker] = fd;
+        port->tso = tso;
+        port->uso = uso;
+        ok = watch(lane, fd, FIRST_PORT + (uint64_t)port_id);
+    }
+    unlock_all(dp);
+    return ok;
+}
+
+void wgvx_set_gso(wgvx *dp, uint32_t segments)
+{
+    dp->gso_segments = segments < COALESCE_MAX_FRAMES ? segments : COALESCE_MAX_FRAMES;
+    dp->gso = segments > 1;
+}
+
+bool wgvx_start(wgvx *dp, uint32_t workers)
+{
+    sigset_t all, before;
+    if (dp->workers || workers < 1 || workers > MAX_WORKERS)
+        return false;
+    for (uint32_t number = 1; number <= workers; number++) {
+        struct lane *lane = lane_of(dp, number);
+        if (!lane || !watch(lane, dp->wake_fd, WAKE))
+            return false;
+        lane->fused = true;
+    }
+    dp->stop = 0;
+    dp->workers = workers;
+    dp->python->fused = true;
+    /* Signals are the main thread's. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool ok = true;
+    for (uint32_t number = 1; ok && number <= workers; number++) {
+        struct worker *worker = dp->lanes[number]->worker;
+        ok = pthread_create(&worker->thread, NULL, work, dp->lanes[number]) == 0;
+        worker->running = ok;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!ok)
+        wgvx_stop(dp);
+    return ok;
+}
+
+void wgvx_stop(wgvx *dp)
+{
+    uint64_t one = 1;
+    if (!dp->workers)
+        return;
+    __atomic_store_n(&dp->stop, 1, __ATOMIC_RELEASE);
+    ssize_t written = write(dp->wake_fd, &one, sizeof one);
+    (void)written;
+    for (uint32_t number = 1; number <= dp->workers; number++) {
+        struct worker *worker = dp->lanes[number]->worker;
+        if (worker->running)
+            pthread_join(worker->thread, NULL);
+        worker->running = false;
+    }
+    dp->workers = 0;
+    dp->python->fused = false;
+}
+
+int wgvx_notify_fd(const wgvx *dp)
+{
+    return dp->notify_fd;
+}
+
+wgvx_health wgvx_get_health(wgvx *dp)
+{
+    return (wgvx_health){dp->gso, dp->gone_port, dp->gone_errno};
+}
+
+wgvx_io wgvx_get_io(wgvx *dp)
+{
+    wgvx_io sum = {0};
+    lock_all(dp);
+    for (uint32_t number = 0; number <= MAX_WORKERS; number++) {
+        const struct lane *lane = dp->lanes[number];
+        if (!lane)
+            continue;
+        sum.tap_reads += lane->io.tap_reads;
+        sum.tap_writes += lane->io.tap_writes;
+        sum.tap_frames_out += lane->io.tap_frames_out;
+        sum.socket_reads += lane->io.socket_reads;
+        sum.socket_writes += lane->io.socket_writes;
+        sum.datagrams_in += lane->io.datagrams_in;
+        sum.datagrams_out += lane->io.datagrams_out;
+    }
+    unlock_all(dp);
+    return sum;
+}

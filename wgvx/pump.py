@@ -1,0 +1,172 @@
+"""What moves packets between a node's descriptors and its data plane.
+
+Either the event loop does, a burst whenever a descriptor is readable, or the data plane's own
+workers do, and the loop only hears what is left for Python.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from wgvx.dataplane.interface import Burst, DataPlane, WorkerDataPlane
+from wgvx.ports.errors import PortGone
+from wgvx.ports.maker import Port
+from wgvx.ports.tap import TapPort
+from wgvx.underlay import UdpSocket
+
+log = logging.getLogger(__name__)
+
+BURST = 64
+"""Packets taken from one descriptor before the loop looks at the others."""
+
+Guard = Callable[[Callable[[], Burst], int], None]
+"""Runs what pumps at a time, acts on what comes of it, and on a port that is gone."""
+
+
+def clock() -> int:
+    """Monotonic nanoseconds that go on while the machine sleeps, as sessions age."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class Pump(ABC):
+    """Sockets may come and go at any time, ports come before :meth:`start`."""
+
+    @abstractmethod
+    def add_sockets(self, sockets: Sequence[UdpSocket]) -> None:
+        """Receive from these, and send to them."""
+
+    @abstractmethod
+    def remove_sockets(self, sockets: Sequence[UdpSocket]) -> None:
+        """Receive no more from these, which are about to be closed."""
+
+    @abstractmethod
+    def add_port(self, port: int, device: Port) -> None:
+        """The device behind a port of the data plane."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin with the ports."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Read no more from anything. Idempotent."""
+
+
+class LoopPump(Pump):
+    """The event loop calls the data plane for every burst."""
+
+    def __init__(self, dataplane: DataPlane, guard: Guard) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._dataplane = dataplane
+        self._guard = guard
+        self._readers: set[int] = set()
+
+    def add_sockets(self, sockets: Sequence[UdpSocket]) -> None:
+        for socket in sockets:
+            self._dataplane.connect_socket(socket.address_length, socket)
+            self._read(socket.fileno(), self._on_socket, socket)
+
+    def remove_sockets(self, sockets: Sequence[UdpSocket]) -> None:
+        for socket in sockets:
+            self._forget(socket.fileno())
+
+    def add_port(self, port: int, device: Port) -> None:
+        self._dataplane.connect_port(port, device)
+        self._read(device.fileno(), self._on_port, port)
+
+    def start(self) -> None:
+        """They are read already."""
+
+    def stop(self) -> None:
+        for descriptor in list(self._readers):
+            self._forget(descriptor)
+
+    def _read(self, descriptor: int, callback: Callable[..., None], *args: object) -> None:
+        self._readers.add(descriptor)
+        self._loop.add_reader(descriptor, callback, *args)
+
+    def _forget(self, descriptor: int) -> None:
+        self._readers.discard(descriptor)
+        self._loop.remove_reader(descriptor)
+
+    def _on_socket(self, socket: UdpSocket) -> None:
+        now = clock()
+        self._guard(lambda: self._dataplane.pump_socket(socket, now, BURST), now)
+
+    def _on_port(self, port: int) -> None:
+        now = clock()
+        self._guard(lambda: self._dataplane.pump_port(port, now, BURST), now)
+
+
+class WorkerPump(Pump):
+    """Threads of the data plane do, each with its own sockets and TAP queues."""
+
+    def __init__(
+        self, dataplane: WorkerDataPlane, guard: Guard, workers: int, offloads: frozenset[str]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._dataplane = dataplane
+        self._guard = guard
+        self._workers = workers
+        self._offloads = offloads
+        self._devices: dict[int, TapPort] = {}
+        dataplane.offloads = frozenset()
+        if "gso" in offloads:
+            segments = gso_segments()
+            dataplane.use_gso(segments)
+            if segments > 1:
+                dataplane.offloads |= {"gso"}
+        self._notice = -1
+
+    def add_sockets(self, sockets: Sequence[UdpSocket]) -> None:
+        for socket in sockets:
+            # What is sent before the workers start is Python's to send.
+            if socket.worker == 1:
+                self._dataplane.connect_socket(socket.address_length, socket)
+            if "gro" in self._offloads and socket.join_received():
+                self._dataplane.offloads |= {"gro"}
+            number, family = socket.worker, socket.address_length
+            self._dataplane.attach_socket(number, family, socket.fileno())
+
+    def remove_sockets(self, sockets: Sequence[UdpSocket]) -> None:
+        """The data plane let go of them when it got their successors."""
+
+    def add_port(self, port: int, device: Port) -> None:
+        assert isinstance(device, TapPort)
+        taken = device.set_offload("tso" in self._offloads, "uso" in self._offloads)
+        self._dataplane.offloads |= taken
+        self._devices[port] = device
+        for worker in range(1, self._workers + 1):
+            # One that was adopted may have fewer queues than there are workers.
+            descriptor = device.fds[min(worker, len(device.fds)) - 1]
+            self._dataplane.attach_tap(worker, port, descriptor, taken)
+
+    def start(self) -> None:
+        self._notice = self._dataplane.start(self._workers)
+        self._loop.add_reader(self._notice, self._on_notice)
+
+    def stop(self) -> None:
+        if self._notice >= 0:
+            self._loop.remove_reader(self._notice)
+            self._notice = -1
+        self._dataplane.stop()
+
+    def _on_notice(self) -> None:
+        now = clock()
+        self._guard(lambda: self._collect(now), now)
+        if "gso" in self._dataplane.offloads and not self._dataplane.gso_works():
+            self._dataplane.offloads -= {"gso"}
+            log.warning("the system refuses UDP_SEGMENT: each datagram is sent by itself from now")
+
+    def _collect(self, now: int) -> Burst:
+        burst = self._dataplane.collect(now)
+        gone = self._dataplane.gone_port()
+        if gone is not None:
+            port, code = gone
+            raise PortGone(f"TAP {self._devices[port].name} is gone: {os.strerror(code)}")
+        return burst
