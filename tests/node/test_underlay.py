@@ -9,12 +9,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgvx import underlay
 from wgvx.dataplane.interface import Datagram
 from wgvx.drops import Reason
 from wgvx.underlay import (
@@ -22,8 +22,12 @@ from wgvx.underlay import (
     UnderlayError,
     endpoint_from_sockaddr,
     format_endpoint,
+    gso_segments,
+    offload,
     open_sockets,
+    opening,
 )
+from wgvx.underlay import udp as udp_module
 from wgvx.wireguard.sessions import Endpoint
 
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -40,8 +44,8 @@ def opened() -> Iterator[Opener]:
     """As open_sockets; closed at the end."""
     kept: list[UdpSocket] = []
 
-    def opener(port: int = 0, fwmark: int = 0) -> list[UdpSocket]:
-        sockets = open_sockets(port, fwmark)
+    def opener(port: int = 0, fwmark: int = 0, workers: int = 1) -> list[UdpSocket]:
+        sockets = open_sockets(port, fwmark, workers)
         kept.extend(sockets)
         return sockets
 
@@ -98,13 +102,13 @@ def test_a_port_that_is_free_in_one_family_only_is_not_taken(
 ) -> None:
     busy = opened(0)[0].port
     attempts: list[int] = []
-    really = underlay._open_pair
+    really = opening._open_pair
 
     def first_meets_a_busy_one(port: int, fwmark: int) -> list[UdpSocket]:
         attempts.append(port)
         return really(busy if len(attempts) == 1 else port, fwmark)
 
-    monkeypatch.setattr(underlay, "_open_pair", first_meets_a_busy_one)
+    monkeypatch.setattr(opening, "_open_pair", first_meets_a_busy_one)
     assert opened(0)[0].port != busy
     assert attempts == [0, 0]
 
@@ -116,7 +120,7 @@ def test_port_0_does_not_try_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
         attempts.append(port)
         raise OSError(errno.EADDRINUSE, "Address already in use")
 
-    monkeypatch.setattr(underlay, "_open_pair", never)
+    monkeypatch.setattr(opening, "_open_pair", never)
     with pytest.raises(UnderlayError):
         open_sockets(0, 0)
     assert 2 < len(attempts) < 100
@@ -178,6 +182,152 @@ def test_a_privileged_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, socket.AF_INET, errno.EACCES, at_bind=True)
     with pytest.raises(UnderlayError, match=r"UDP port 53 needs privilege.*above 1023"):
         open_sockets(53, 0)
+
+
+# A pair for each worker.
+
+
+def test_one_worker_shares_its_port_with_nobody(opened: Opener) -> None:
+    for one in opened():
+        assert one.worker == 1
+        assert one._socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) == 0
+
+
+def test_each_worker_has_both_families_on_one_port(opened: Opener) -> None:
+    sockets = opened(0, 0, 3)
+    assert len({one.port for one in sockets}) == 1
+    found = sorted((one.worker, one.address_length) for one in sockets)
+    assert found == [(worker, length) for worker in (1, 2, 3) for length in (4, 16)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_keep_other_nodes_off_their_port(workers: int, opened: Opener) -> None:
+    """SO_REUSEPORT alone would let in any process of the same user."""
+    port = opened(0, 0, 2)[0].port
+    with pytest.raises(UnderlayError, match=f"UDP port {port} is already in use"):
+        open_sockets(port, 0, workers)
+
+
+def test_a_flow_stays_with_one_worker_and_flows_spread(
+    opened: Opener, family: socket.AddressFamily
+) -> None:
+    sockets = [one for one in opened(0, 0, 4) if one.family == family]
+    heard: dict[int, set[int]] = {}
+    flows = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(32)]
+    try:
+        for flow in (*flows, *flows):
+            flow.sendto(b"x", (LOOPBACK[family], sockets[0].port))
+    finally:
+        for flow in flows:
+            flow.close()
+    count = 0
+    while count < 2 * len(flows):
+        ready = select.select(sockets, [], [], 5)[0]
+        assert ready
+        for one in ready:
+            for datagram in one.receive(64):
+                heard.setdefault(datagram.endpoint.port, set()).add(one.worker)
+                count += 1
+    assert all(len(workers) == 1 for workers in heard.values())
+    assert len(set.union(*heard.values())) > 1
+
+
+def test_every_worker_sends_from_the_port(
+    opened: Opener, far: socket.socket, family: socket.AddressFamily
+) -> None:
+    for one in opened(0, 0, 3):
+        if one.family == family:
+            assert one.send(Datagram(b"x", endpoint(far))) is None
+            assert far.recvfrom(10)[1][1] == one.port
+
+
+def test_a_failure_half_way_closes_every_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[UdpSocket] = []
+
+    class OnlyThree(UdpSocket):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            if len(made) == 3:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            super().__init__(*args, **options)
+            made.append(self)
+
+    monkeypatch.setattr(opening, "UdpSocket", OnlyThree)
+    with pytest.raises(UnderlayError, match="Too many open files"):
+        open_sockets(0, 0, 2)
+    assert [one.fileno() for one in made] == [-1, -1, -1]
+
+
+# Many datagrams in one call.
+
+
+def test_as_many_segments_as_are_told_leave_and_no_more(
+    udp: UdpSocket, far: socket.socket, family: socket.AddressFamily
+) -> None:
+    most = gso_segments()
+    if most == 1:
+        pytest.skip("this kernel has no UDP_SEGMENT")
+    far.setsockopt(offload.SOL_UDP, offload.UDP_SEGMENT, 100)
+    far.sendto(bytes(100 * most), (LOOPBACK[family], udp.port))
+    assert [len(datagram.data) for datagram in udp.receive(2 * most)] == [100] * most
+    with pytest.raises(OSError, match="Invalid argument"):
+        far.sendto(bytes(100 * most + 1), (LOOPBACK[family], udp.port))
+
+
+def test_what_arrives_can_be_joined(
+    udp: UdpSocket, far: socket.socket, family: socket.AddressFamily
+) -> None:
+    if not udp.join_received() or gso_segments() == 1:
+        pytest.skip("this kernel has no UDP_GRO")
+    far.setsockopt(offload.SOL_UDP, offload.UDP_SEGMENT, 100)
+    far.sendto(bytes(2050), (LOOPBACK[family], udp.port))
+    (datagram,) = udp.receive(10)
+    assert len(datagram.data) == 2050
+
+
+class Refusing(socket.socket):
+    """A system without offloads: an old kernel, or a sandbox."""
+
+    def setsockopt(self, level: int, option: int, *value: Any) -> None:
+        if level == offload.SOL_UDP:
+            raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
+        super().setsockopt(level, option, *value)
+
+
+def test_a_system_without_offloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", Refusing)
+    assert gso_segments() == 1
+    (ipv4, *rest) = open_sockets(0, 0)
+    assert ipv4.join_received() is False
+    for one in (ipv4, *rest):
+        one.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (errno.EIO, 1),
+        (errno.EOPNOTSUPP, 1),
+        (errno.ENETUNREACH, offload.SURE_SEGMENTS),
+        (errno.EPERM, offload.SURE_SEGMENTS),
+    ],
+)
+@pytest.mark.parametrize("call", ["send", "connect"])
+def test_segments_where_they_cannot_be_tried(
+    code: int, told: int, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a send says may be about the feature; what the way there says is not."""
+
+    class Failing(socket.socket):
+        def send(self, *_: Any) -> int:
+            raise OSError(code, os.strerror(code))
+
+        def connect(self, *args: Any) -> None:
+            if call == "connect":
+                raise OSError(code, os.strerror(code))
+            super().connect(*args)
+
+    monkeypatch.setattr(socket, "socket", Failing)
+    assert gso_segments() == (told if call == "send" else offload.SURE_SEGMENTS)
 
 
 # Marks.
@@ -301,9 +451,9 @@ def test_no_datagram_says_do_not_fragment(udp: UdpSocket, family: socket.Address
     """As the kernel's WireGuard: too large for the path is fragmented, by us or on the way."""
     dont, omit = 0, 5  # linux/in.h: both leave DF clear, omit ignores forged ICMP as well
     level, option, wanted = (
-        (socket.IPPROTO_IP, underlay._IP_MTU_DISCOVER, omit)
+        (socket.IPPROTO_IP, udp_module._IP_MTU_DISCOVER, omit)
         if family == socket.AF_INET
-        else (socket.IPPROTO_IPV6, underlay._IPV6_MTU_DISCOVER, dont)
+        else (socket.IPPROTO_IPV6, udp_module._IPV6_MTU_DISCOVER, dont)
     )
     assert udp._socket.getsockopt(level, option) == wanted
 

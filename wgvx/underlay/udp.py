@@ -1,4 +1,4 @@
-"""The underlay: UDP sockets of both families on one port, with addresses and TOS per datagram."""
+"""One UDP socket of the underlay, with addresses and TOS per datagram."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from typing import Final
 
 from wgvx.dataplane.interface import Datagram
 from wgvx.drops import Reason
+from wgvx.underlay import offload
+from wgvx.underlay.endpoints import format_endpoint
 from wgvx.wireguard.sessions import Endpoint
 
 log = logging.getLogger(__name__)
 
 LARGEST_DATAGRAM: Final = 65535
-BUFFER: Final = 1 << 20
-"""Bytes asked for in each direction; the kernel grants what its limits allow."""
+RECEIVE_BUFFER: Final = 1 << 20
+SEND_BUFFER: Final = 1 << 20
+"""Bytes asked for; the kernel grants what its limits allow."""
 
 # linux/in.h and linux/in6.h; Python names only some of them.
 _IP_PKTINFO: Final = 8
@@ -50,13 +53,29 @@ class UnderlayError(Exception):
 
 
 class UdpSocket:
-    """One UDP socket of one family. Never blocks, never raises because of what a packet does."""
+    """One UDP socket of one family. Never blocks, never raises because of what a packet does.
 
-    def __init__(self, family: socket.AddressFamily, port: int, fwmark: int) -> None:
+    ``worker``, from 1 on, is whose it is. With ``shared`` it joins others on its port, which said
+    `share_port`: each flow is received by one of them.
+    """
+
+    def __init__(
+        self,
+        family: socket.AddressFamily,
+        port: int,
+        fwmark: int,
+        worker: int = 1,
+        *,
+        shared: bool = False,
+    ) -> None:
+        self.family = family
+        self.worker = worker
         self._is_ipv6 = family == socket.AF_INET6
         self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             self._set_options()
+            if shared:
+                self.share_port()
             if fwmark:
                 self.set_fwmark(fwmark)
             self._socket.bind(("::" if self._is_ipv6 else "0.0.0.0", port))
@@ -66,8 +85,8 @@ class UdpSocket:
 
     def _set_options(self) -> None:
         option = self._socket.setsockopt
-        option(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-        option(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        option(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        option(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         if self._is_ipv6:
             option(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             option(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
@@ -93,6 +112,15 @@ class UdpSocket:
     def fileno(self) -> int:
         """For the event loop."""
         return self._socket.fileno()
+
+    def share_port(self) -> None:
+        """Let further sockets of this user join on the port."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+    def join_received(self) -> bool:
+        """Let the kernel join datagrams on receipt, for who reads the descriptor himself: `receive`
+        cannot tell them apart. False where it cannot."""
+        return offload.join_received(self._socket)
 
     def set_fwmark(self, fwmark: int) -> None:
         """Mark what is sent; raises UnderlayError without the privilege."""
@@ -186,67 +214,3 @@ class UdpSocket:
         except OSError as error:
             return error.errno or errno.EIO
         return 0
-
-
-def open_sockets(port: int, fwmark: int) -> list[UdpSocket]:
-    """Sockets of both families on one port; of IPv4 alone on a host without IPv6.
-
-    ``port`` 0 takes any that is free in both. Raises UnderlayError.
-    """
-    attempts = 1 if port else 16
-    while True:
-        attempts -= 1
-        try:
-            return _open_pair(port, fwmark)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE and attempts > 0:
-                continue
-            raise UnderlayError(_explain(error, port), error.errno or errno.EIO) from None
-
-
-def _open_pair(port: int, fwmark: int) -> list[UdpSocket]:
-    ipv4 = UdpSocket(socket.AF_INET, port, fwmark)
-    try:
-        ipv6 = UdpSocket(socket.AF_INET6, ipv4.port, fwmark)
-    except OSError as error:
-        if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT):
-            return [ipv4]
-        ipv4.close()
-        raise
-    except UnderlayError:
-        ipv4.close()
-        raise
-    return [ipv4, ipv6]
-
-
-def _explain(error: OSError, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"UDP port {port} is already in use: stop what uses it "
-            f"(ss -ulpn 'sport = :{port}'), or set another `listen_port` in [node]"
-        )
-    if error.errno == errno.EACCES:
-        return f"UDP port {port} needs privilege: set a `listen_port` above 1023 in [node]"
-    return f"cannot open UDP port {port}: {error.strerror}"
-
-
-def endpoint_from_sockaddr(address: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
-    """An Endpoint of what getaddrinfo gives."""
-    if len(address) == 2:
-        return Endpoint(socket.inet_aton(address[0]), address[1])
-    host, port, _, scope = address
-    return Endpoint(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]), port, scope)
-
-
-def format_host(endpoint: Endpoint) -> str:
-    """``192.0.2.1``, ``2001:db8::1``, ``fe80::1%2``."""
-    if len(endpoint.ip) == 4:
-        return socket.inet_ntoa(endpoint.ip)
-    zone = f"%{endpoint.scope}" if endpoint.scope else ""
-    return socket.inet_ntop(socket.AF_INET6, endpoint.ip) + zone
-
-
-def format_endpoint(endpoint: Endpoint) -> str:
-    """``192.0.2.1:51820``, ``[2001:db8::1]:51820``, ``[fe80::1%2]:51820``."""
-    host = format_host(endpoint)
-    return f"{host}:{endpoint.port}" if len(endpoint.ip) == 4 else f"[{host}]:{endpoint.port}"
