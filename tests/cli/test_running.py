@@ -324,6 +324,14 @@ def test_a_runtime_folder_too_long_for_a_socket(place: Place) -> None:
     [
         (["--offload", "tso,nonsense"], {}, "'nonsense' is none of tso, uso, gso, gro"),
         (["--offload", ""], {}, "is none of tso"),
+        (["--offload", "tso,none"], {}, "'none' is none of tso"),
+        *((["--workers", n], {}, f"{n!r} is no number from 1 to 64") for n in ("0", "65", "²", "")),
+        (["--workers", "-1"], {}, "'-1' is no number from 1 to 64"),
+        (
+            ["--workers", "2", "--dataplane", "reference"],
+            {},
+            "--workers 2: the reference data plane runs in one thread",
+        ),
         (["--dataplane", "nonsense"], {}, "invalid choice: 'nonsense'"),
         (
             [],

@@ -12,24 +12,26 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+from wgvx import offloads
 from wgvx.cli import logs
 from wgvx.cli.output import UserError, usage
 from wgvx.config import Config, find, load
 from wgvx.control.paths import AlreadyRunning, NodeLock, NoFolder
 from wgvx.control.server import ControlServer
 from wgvx.control.uapi_server import UapiServer
+from wgvx.dataplane.interface import WorkerDataPlane
 from wgvx.dataplane.select import NAMES, DataPlaneMissing, make_dataplane
 from wgvx.loop import run as run_loop
 from wgvx.node import Node
 from wgvx.ports.errors import PortError, PortGone
 from wgvx.ports.namespace import enter, exit_status
 from wgvx.ports.provision import Provisioner
+from wgvx.ports.request import MAX_QUEUES
 from wgvx.underlay import UnderlayError
 
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-OFFLOADS = ("tso", "uso", "gso", "gro")
 FAILED = 1
 FAILED_WITH_COMMAND = 125
 
@@ -81,7 +83,16 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--offload",
         metavar="LIST",
+        type=_offloads,
+        default=offloads.ALL,
         help="which offloads may be used: some of tso,uso,gso,gro, or none (default: all)",
+    )
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=_workers,
+        default=1,
+        help="threads of the native data plane, for several peers or flows (default: 1)",
     )
     parser.add_argument("--verbose", "-v", action="store_true", help="log more")
 
@@ -91,20 +102,24 @@ def run(args: argparse.Namespace) -> int:
     command: list[str] | None = args.passthrough
     if command == []:
         usage("a COMMAND is wanted after --")
-    _check_offloads(args.offload)
     config = load(find(args.name))
     logs.to_stderr(verbose=args.verbose)
     try:
         dataplane = make_dataplane(args.dataplane)
     except DataPlaneMissing as missing:
         usage(str(missing))
+    if args.workers > 1 and not isinstance(dataplane, WorkerDataPlane):
+        usage(
+            f"--workers {args.workers}: the {dataplane.name} data plane runs in one thread: leave "
+            "--workers out, or use the native one (`wgvx doctor` tells how to have it)"
+        )
     rootless = args.rootless or command is not None
     try:
         lock = NodeLock(config.name)
         try:
             needs_ports = bool(config.networks) or rootless
             provision = partial(Provisioner.start, rootless) if needs_ports else None
-            node = Node(config, dataplane, provision)
+            node = Node(config, dataplane, provision, offloads=args.offload, workers=args.workers)
             return run_loop(_serve(node, config, lock, command))
         finally:
             lock.release()
@@ -120,13 +135,17 @@ def _failed(command: list[str] | None) -> int:
     return FAILED if command is None else FAILED_WITH_COMMAND
 
 
-def _check_offloads(wanted: str | None) -> None:
-    if wanted in (None, "none"):
-        return
-    assert wanted is not None
-    for name in wanted.split(","):
-        if name not in OFFLOADS:
-            usage(f"--offload {wanted}: {name!r} is none of {', '.join(OFFLOADS)}")
+def _offloads(text: str) -> frozenset[str]:
+    try:
+        return offloads.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _workers(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_QUEUES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MAX_QUEUES}")
+    return int(text)
 
 
 async def _serve(node: Node, config: Config, lock: NodeLock, command: list[str] | None) -> int:
