@@ -23,7 +23,7 @@ static const char *const reason_names[REASONS] = {
     [RESERVED_GROUP] = "reserved_group", [STATIC_MOVED] = "static_moved",
     [SAME_PORT] = "same_port", [NO_REMOTE] = "no_remote", [TOO_BIG] = "too_big",
     [ECN_CE] = "ecn_ce", [PORT_FULL] = "port_full", [SOCKET_FULL] = "socket_full",
-    [UNREACHABLE] = "unreachable",
+    [UNREACHABLE] = "unreachable", [CONGESTED] = "congested",
 };
 
 const char *wgvx_reason_name(uint32_t position)

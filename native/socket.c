@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <time.h>
 
 #include "ip.h"
 #include "worker.h"
@@ -23,6 +24,12 @@
 #define TURN_BYTES (512u << 10)
 #define TURN_CALLS 16
 #define LARGE 4096u
+/* How long a queue may be, and for how long it may be longer, before a datagram goes for it. */
+#define CODEL_TARGET (codel_target)
+#define CODEL_INTERVAL (codel_ival)
+#define CODEL_SMALLEST 1024u
+uint64_t codel_target = 500000, codel_ival = 10000000;
+__attribute__((constructor)) static void tune(void){ if(getenv("CT")) codel_target=atoi(getenv("CT"))*1000ull; if(getenv("CI_")) codel_ival=atoi(getenv("CI_"))*1000ull;}
 
 /* --- receiving --------------------------------------------------------------------------------- */
 
@@ -43,9 +50,14 @@ static void read_source(const struct sockaddr_storage *source, wgvx_endpoint *en
     }
 }
 
-/* Our address, the TOS, and into how many bytes each the kernel had it cut (0: one datagram). */
-static void read_control(struct msghdr *header, wgvx_endpoint *endpoint, uint8_t *tos,
-                         uint32_t *size)
+/* What the kernel says of a receive besides its bytes. */
+struct told {
+    uint8_t tos;
+    uint32_t size;    /* of each datagram joined into it; 0: it is one */
+    uint64_t arrived; /* nanoseconds of CLOCK_REALTIME; 0: not known */
+};
+
+static void read_control(struct msghdr *header, wgvx_endpoint *endpoint, struct told *told)
 {
     for (struct cmsghdr *one = CMSG_FIRSTHDR(header); one; one = CMSG_NXTHDR(header, one)) {
         const uint8_t *data = CMSG_DATA(one);
@@ -57,13 +69,17 @@ static void read_control(struct msghdr *header, wgvx_endpoint *endpoint, uint8_t
             endpoint->local_length = 16;
             memcpy(endpoint->local, &((const struct in6_pktinfo *)data)->ipi6_addr, 16);
         } else if (one->cmsg_level == IPPROTO_IP && one->cmsg_type == IP_TOS) {
-            *tos = data[0];
+            told->tos = data[0];
         } else if (one->cmsg_level == IPPROTO_IPV6 && one->cmsg_type == IPV6_TCLASS) {
             memcpy(&value, data, sizeof value);
-            *tos = (uint8_t)value;
+            told->tos = (uint8_t)value;
         } else if (one->cmsg_level == SOL_UDP && one->cmsg_type == UDP_GRO) {
             memcpy(&value, data, sizeof value);
-            *size = (uint32_t)value & 0xFFFF;
+            told->size = (uint32_t)value & 0xFFFF;
+        } else if (one->cmsg_level == SOL_SOCKET && one->cmsg_type == SCM_TIMESTAMPNS) {
+            struct timespec at;
+            memcpy(&at, data, sizeof at);
+            told->arrived = (uint64_t)at.tv_sec * SECOND + (uint64_t)at.tv_nsec;
         }
     }
 }
@@ -93,6 +109,41 @@ static void adapt(struct worker *worker, uint32_t received, uint32_t bytes)
         worker->rx_batch *= 2;
 }
 
+/* Whether a datagram has to go for its sender to slow down: the receive buffer has held a queue for
+ * too long. It is the last one of a large receive, for what is before it stays one piece then. */
+static bool is_congested(struct lane *lane, const struct told *told, uint32_t length,
+                         uint64_t realtime)
+{
+    if (!told->arrived || realtime < told->arrived)
+        return false;
+    if (!codel_drops(&lane->worker->queue, realtime - told->arrived, lane->now, CODEL_TARGET,
+                     CODEL_INTERVAL))
+        return false;
+    if (length < CODEL_SMALLEST)
+        return false;
+    drop(lane, CONGESTED);
+    return true;
+}
+
+static void process(struct lane *lane, int number, uint64_t realtime)
+{
+    struct worker *worker = lane->worker;
+    struct mmsghdr *message = &worker->rx_messages[number];
+    uint32_t length = message->msg_len;
+    struct told told = {0};
+    wgvx_endpoint endpoint;
+    read_source(&worker->rx_sources[number], &endpoint);
+    read_control(&message->msg_hdr, &endpoint, &told);
+    uint32_t size = told.size ? told.size : length + 1;
+    if (is_congested(lane, &told, length, realtime)) {
+        uint32_t last = told.size ? (length - 1) % size + 1 : length;
+        length -= last;
+        if (!length)
+            return;
+    }
+    receive(lane, worker->rx_parts[number].iov_base, length, size, &endpoint, told.tos, lane->now);
+}
+
 void pump_socket(struct lane *lane, unsigned family)
 {
     struct worker *worker = lane->worker;
@@ -104,16 +155,10 @@ void pump_socket(struct lane *lane, unsigned family)
             return; /* Nothing there, or an error of the network, which is not ours to raise. */
         lane->io.socket_reads++;
         uint32_t before = bytes;
+        uint64_t realtime = clock_read(CLOCK_REALTIME);
         for (int i = 0; i < received; i++) {
-            struct mmsghdr *message = &worker->rx_messages[i];
-            uint32_t length = message->msg_len, size = 0;
-            uint8_t tos = 0;
-            wgvx_endpoint endpoint;
-            read_source(&worker->rx_sources[i], &endpoint);
-            read_control(&message->msg_hdr, &endpoint, &tos, &size);
-            receive(lane, worker->rx_parts[i].iov_base, length, size ? size : length + 1,
-                    &endpoint, tos, lane->now);
-            bytes += length;
+            bytes += worker->rx_messages[i].msg_len;
+            process(lane, i, realtime);
         }
         flush(lane); /* The frames stand in the buffers that the next call fills. */
         adapt(worker, (uint32_t)received, bytes - before);

@@ -19,10 +19,10 @@
 /* What epoll tells of a descriptor: a socket's family, or FIRST_PORT plus a port. */
 enum { WAKE, SOCKET4, SOCKET6, FIRST_PORT = 16 };
 
-uint64_t clock_now(void)
+uint64_t clock_read(int clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_BOOTTIME, &now); /* goes on while the machine sleeps, as sessions age */
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
 }
 
@@ -194,7 +194,7 @@ static void *work(void *argument)
         if (count <= 0)
             continue;
         lock_lane(lane);
-        lane->now = clock_now();
+        lane->now = clock_read(CLOCK_BOOTTIME); /* goes on while the machine sleeps */
         begin_burst(lane);
         for (int i = 0; i < count; i++)
             if (ready[i].data.u64 != WAKE)
@@ -228,6 +228,9 @@ bool wgvx_set_socket(wgvx *dp, uint32_t worker, uint8_t address_length, int fd)
         lane->sockets[family] = fd;
         if (worker == 1)
             dp->python->sockets[family] = fd;
+        int on = 1; /* When a datagram arrived tells how long it waited for us. */
+        if (fd >= 0)
+            setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
         ok = fd < 0 || watch(lane, fd, family ? SOCKET6 : SOCKET4);
     }
     unlock_all(dp);

@@ -4,13 +4,14 @@
 
 #include <sys/socket.h>
 
+#include "codel.h"
 #include "dataplane.h"
 
 #define RX_MESSAGES 32u
 #define RX_ROOM 65536u
 #define TX_SENDS 64u
 #define TX_PARTS 1024u
-#define CONTROL_ROOM 128u
+#define CONTROL_ROOM 192u
 
 struct worker {
     pthread_t thread;
@@ -22,6 +23,7 @@ struct worker {
     struct iovec rx_parts[RX_MESSAGES];
     struct sockaddr_storage rx_sources[RX_MESSAGES];
     _Alignas(struct cmsghdr) uint8_t rx_control[RX_MESSAGES][CONTROL_ROOM];
+    struct codel queue; /* the receive buffers */
     uint32_t rx_batch; /* how many datagrams the next call asks for */
     uint8_t *tap;      /* a virtio-net header and a frame */
 };
@@ -44,6 +46,7 @@ void pump_socket(struct lane *, unsigned family);
 /* False where the device is gone: errno says why. */
 bool pump_tap(struct lane *, struct port *);
 
-uint64_t clock_now(void);
+/* Nanoseconds of a clock. */
+uint64_t clock_read(int clock);
 
 #endif

@@ -70,6 +70,9 @@ class Reason(StrEnum):
     """The system had no room for what was to be sent."""
     UNREACHABLE = "unreachable"
     """The system refused to send: no route, no address of that family, a firewall."""
+    CONGESTED = "congested"
+    """More came in than we could open, for so long that one packet went unopened, for its sender
+    to slow down."""
 
 
 class Drop(Exception):  # noqa: N818 - an outcome of a packet, not an error of the program

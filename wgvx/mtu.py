@@ -15,6 +15,12 @@ WIREGUARD_OVERHEAD = 32
 """Type, receiver index and counter (16), and the tag (16). Padding adds nothing to a full packet:
 it is clamped to the tunnel MTU."""
 VXLAN_HEADER = 8
+TCP_HEADERS = 72
+"""IPv6 and TCP with time stamps: what a segment carries besides payload, or less than that."""
+TCP_RESERVE = 320
+"""What Linux takes off gso_max_size for headers (MAX_TCP_HEADER), as large as it gets."""
+MAXIMUM_SEND = 65507
+"""Bytes of one send, in how many datagrams so ever: the largest UDP datagram of IPv4."""
 ETHERNET_HEADER = 14
 VLAN_TAG = 4
 
@@ -64,6 +70,15 @@ def inner_room(tunnel: int, overlay: int) -> int:
     """The largest untagged inner IP packet that a tunnel packet of `tunnel` bytes carries between
     tunnel addresses of the family `overlay`."""
     return tunnel - ip_header(overlay) - UDP_HEADER - VXLAN_HEADER - ETHERNET_HEADER
+
+
+def largest_segment(overlay: int, segments: int) -> int:
+    """What to set as a TAP's gso_max_size, so that a large TCP segment of an overlay MTU fills one
+    send of at most ``segments`` datagrams and never a little more than one.
+    """
+    datagram = overlay + OVERLAY_OVERHEAD + WIREGUARD_OVERHEAD
+    count = min(segments, MAXIMUM_SEND // datagram)
+    return max(count * (overlay - TCP_HEADERS), overlay) + TCP_RESERVE
 
 
 class Breakdown(NamedTuple):

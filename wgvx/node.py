@@ -50,8 +50,8 @@ class Node:
 
     ``provision`` makes what makes the ports; None for a node that needs none. ``offloads`` are
     those that may be used, ``workers`` how many threads a data plane that has them is to run.
-    ``start`` may raise PortError or UnderlayError; ``close`` undoes whatever was done, also after a start that failed
-    half-way.
+    ``start`` may raise PortError or UnderlayError; ``close`` undoes whatever was done, also after a
+    start that failed half-way.
     """
 
     def __init__(
@@ -221,6 +221,9 @@ class Node:
                         network.addresses,
                         network.bridge,
                         network.netns,
+                        queues=self._workers,
+                        vnet_header=pump.vnet_header,
+                        gso_max_size=pump.gso_max_size(mtu),
                     )
                 )
                 port = self.engine.add_port(network.vni, attach.mac)

@@ -14,10 +14,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from wgvx.dataplane.interface import Burst, DataPlane, WorkerDataPlane
+from wgvx.mtu import largest_segment
 from wgvx.ports.errors import PortGone
 from wgvx.ports.maker import Port
 from wgvx.ports.tap import TapPort
-from wgvx.underlay import UdpSocket
+from wgvx.underlay import UdpSocket, gso_segments
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,13 @@ def clock() -> int:
 
 class Pump(ABC):
     """Sockets may come and go at any time, ports come before :meth:`start`."""
+
+    vnet_header = False
+    """Whether it wants frames of TAPs behind virtio-net headers."""
+
+    def gso_max_size(self, mtu: int) -> int | None:  # noqa: ARG002 - for those that override it
+        """What to fit segments of a TAP of this MTU to, None for nothing."""
+        return None
 
     @abstractmethod
     def add_sockets(self, sockets: Sequence[UdpSocket]) -> None:
@@ -106,6 +114,8 @@ class LoopPump(Pump):
 class WorkerPump(Pump):
     """Threads of the data plane do, each with its own sockets and TAP queues."""
 
+    vnet_header = True
+
     def __init__(
         self, dataplane: WorkerDataPlane, guard: Guard, workers: int, offloads: frozenset[str]
     ) -> None:
@@ -115,13 +125,13 @@ class WorkerPump(Pump):
         self._workers = workers
         self._offloads = offloads
         self._devices: dict[int, TapPort] = {}
-        dataplane.offloads = frozenset()
-        if "gso" in offloads:
-            segments = gso_segments()
-            dataplane.use_gso(segments)
-            if segments > 1:
-                dataplane.offloads |= {"gso"}
+        self._segments = gso_segments() if "gso" in offloads else 1
+        dataplane.use_gso(self._segments)
+        dataplane.offloads = frozenset({"gso"} if self._segments > 1 else ())
         self._notice = -1
+
+    def gso_max_size(self, mtu: int) -> int | None:
+        return largest_segment(mtu, self._segments) if self._segments > 1 else None
 
     def add_sockets(self, sockets: Sequence[UdpSocket]) -> None:
         for socket in sockets:

@@ -78,7 +78,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--dataplane",
         choices=NAMES,
         default=os.environ.get("WGVX_DATAPLANE") or None,
-        help="which one (default: native where it was built; WGVX_DATAPLANE)",
+        help="which one (default: native where it was built; WGVX_DATAPLANE). WGVX_AEAD names the "
+        "library that the native one encrypts with: ipsec-mb or openssl",
     )
     parser.add_argument(
         "--offload",
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     config = load(find(args.name))
     logs.to_stderr(verbose=args.verbose)
     try:
-        dataplane = make_dataplane(args.dataplane)
+        dataplane = make_dataplane(args.dataplane, os.environ.get("WGVX_AEAD") or None)
     except DataPlaneMissing as missing:
         usage(str(missing))
     if args.workers > 1 and not isinstance(dataplane, WorkerDataPlane):

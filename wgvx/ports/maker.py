@@ -22,6 +22,9 @@ class PortMaker(Protocol):
     def descriptors(self) -> bool:
         """Whether its ports are TapPorts: descriptors that others than Python can read."""
 
+    descriptors: bool
+    """Whether its ports are TAPs, which a data plane can read by itself."""
+
     def tap(self, request: TapRequest) -> Port:
         """The port for one attachment. Raises PortError."""
 

@@ -13,6 +13,8 @@ class MemoryMaker:
 
     descriptors: ClassVar[bool] = False
 
+    descriptors = False
+
     def __init__(self) -> None:
         self.ports: dict[str, MemoryPort] = {}
 
