@@ -48,7 +48,7 @@ def user() -> ordinary.User:
     require_tools()
     account = ordinary.User()
     refusal = account.python(
-        "from wgvx import probe; print(probe._tap_rootless().mend or '')",
+        "from wgvx.probe import taps; print(taps.attempt(rootless=True).problem or '')",
     ).stdout.strip()
     if refusal:
         pytest.skip(f"no rootless namespaces: {refusal}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import platform
 import re
 import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +17,17 @@ import pytest
 from tests.netns.lab import Namespace
 from tests.ports.conftest import descriptors
 from tests.ports.ordinary import ROOT, User
-from wgvx import probe
+from wgvx import offloads, probe
+from wgvx.ports.errors import PortError
+from wgvx.ports.provision import TapRequest
+from wgvx.probe import machine, network, taps
+from wgvx.probe.finding import Finding
 
 DOCTOR = "import sys; from wgvx.cli.main import main; sys.exit(main(['doctor', *sys.argv[1:]]))"
 DOCTOR_COMMAND = shlex.join([sys.executable, "-c", DOCTOR, "--json"])
 HERE = "TAP in this network namespace"
 ROOTLESS = "TAP in a user and network namespace"
+FAST = ("TSO on a TAP", "multi-queue TAP")
 
 
 def doctor(*around: str, shell: str = "true") -> tuple[int, dict[str, Any]]:
@@ -67,8 +75,9 @@ class TestAsRoot:
         host.ip("link", "set", "lo", "up")
         status, findings = doctor(*host.wrap())
         assert status == 0
-        for what in ("UDP socket", "UDP_SEGMENT", "UDP_GRO", "IPv6", HERE, "/dev/net/tun"):
+        for what in ("UDP socket", "UDP_SEGMENT", "UDP_GRO", "IPv6", HERE, "/dev/net/tun", *FAST):
             assert findings[what]["ok"], findings[what]
+        assert re.search(r"up to (64|128) datagrams", findings["UDP_SEGMENT"]["meaning"])
         assert host.links() == {"lo"}
 
     def test_no_tun_node(self, host: Namespace) -> None:
@@ -79,6 +88,12 @@ class TestAsRoot:
         for what in ("/dev/net/tun", HERE, ROOTLESS):
             assert findings[what]["ok"] is False
             assert "--device /dev/net/tun" in findings[what]["mend"]
+        for what in FAST:
+            assert findings[what] == {
+                "ok": False,
+                "meaning": "not tried: there is no TAP",
+                "mend": None,
+            }
 
     def test_root_of_a_container(self, host: Namespace) -> None:
         """No namespaces and no NET_ADMIN: nothing works, and each says what would."""
@@ -105,10 +120,10 @@ class TestAsRoot:
 def test_offloads_are_seen_to_work_or_not() -> None:
     """Without loopback, and by making the kernel refuse: the reason is told."""
 
-    def refused() -> None:
+    def refused() -> str:
         raise OSError(95, "Operation not supported")
 
-    finding = probe._offload("UDP_GRO", "gain", refused)
+    finding = network._offload("UDP_GRO", refused)
     assert finding.ok is False
     assert "Operation not supported" in finding.meaning
 
@@ -117,3 +132,139 @@ def test_nothing_stays_open() -> None:
     before = descriptors()
     probe.look()
     assert descriptors() == before
+
+
+# What makes TAPs fast.
+
+USO = "USO on a TAP"
+
+
+def test_every_offload_is_told_by_its_name() -> None:
+    found = [
+        *taps.features(taps.Attempt(None, frozenset({"tso", "uso"}), queues=True)),
+        network.udp_segment(),
+        network.udp_gro(),
+    ]
+    assert all(finding.ok and finding.mend is None for finding in found)
+    named = [finding.meaning.partition(": ")[0] for finding in found]
+    assert [name for name in named if name in offloads.NAMES] == list(offloads.NAMES)
+
+
+@pytest.mark.parametrize(
+    ("attempted", "missing"),
+    [
+        (taps.Attempt(None, frozenset({"tso"}), queues=True), {USO: "6.2"}),
+        (taps.Attempt(None, frozenset(), queues=True), {USO: "6.2", FAST[0]: "2.6.27"}),
+        (taps.Attempt(None, frozenset({"tso", "uso"})), {FAST[1]: "3.8"}),
+    ],
+)
+def test_the_kernel_that_would_do_is_named(
+    attempted: taps.Attempt, missing: dict[str, str]
+) -> None:
+    found = {finding.what: finding for finding in taps.features(attempted)}
+    assert set(found) == {USO, *FAST}
+    assert {what for what, finding in found.items() if not finding.ok} == set(missing)
+    for what, version in missing.items():
+        assert f"Linux {version} or newer" in str(found[what].mend)
+
+
+class Plain:
+    """A Provisioner of a system that knows nothing but plain TAPs."""
+
+    @classmethod
+    def start(cls, rootless: bool) -> Plain:
+        assert rootless
+        return cls()
+
+    def tap(self, request: TapRequest) -> None:
+        if request.vnet_header or request.queues > 1:
+            raise PortError("Invalid argument")
+
+    def close(self) -> None:
+        """Nothing was made."""
+
+
+def test_plain_taps_are_taps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taps, "Provisioner", Plain)
+    assert taps.attempt(rootless=True) == taps.Attempt(None, frozenset(), queues=False)
+
+
+# The native data plane.
+
+BUILD = "`apt-get install gcc libc6-dev python3-dev libssl-dev`, and install wgvx again"
+DATAPLANE, IPSEC_MB = "native data plane", "ipsec-mb"
+
+
+def native(
+    monkeypatch: pytest.MonkeyPatch,
+    libraries: dict[str, bool] | None,
+    *,
+    built: bool = True,
+    cpu: str = "x86_64",
+) -> dict[str, Finding]:
+    """What is found where the module is there or not, and loads (`libraries`) or not."""
+    spec = object() if built else None
+    module = None if libraries is None else SimpleNamespace(aead_names=lambda: libraries)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
+    monkeypatch.setattr(platform, "machine", lambda: cpu)
+    monkeypatch.setitem(sys.modules, "wgvx.dataplane.native", module)
+    return {finding.what: finding for finding in machine.native()}
+
+
+def test_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = native(monkeypatch, None, built=False, cpu="aarch64")
+    assert found[DATAPLANE].ok is False
+    assert "reference" in found[DATAPLANE].meaning
+    assert found[DATAPLANE].mend == BUILD
+    mend = native(monkeypatch, None, built=False)[DATAPLANE].mend
+    assert mend == f"`apt-get install libipsec-mb-dev` (optional, faster), {BUILD}"
+
+
+def test_built_but_not_for_this(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = native(monkeypatch, None)
+    assert set(found) == {DATAPLANE}
+    assert found[DATAPLANE].ok is False
+    assert "does not load: " in found[DATAPLANE].meaning
+    assert found[DATAPLANE].mend == BUILD
+
+
+@pytest.mark.parametrize("cpu", ["x86_64", "AMD64"])
+@pytest.mark.parametrize(
+    ("libraries", "said", "mend"),
+    [
+        ({"ipsec-mb": True, "openssl": True}, "encrypted by ipsec-mb or openssl", None),
+        (
+            {"openssl": True},
+            "encrypted by openssl",
+            "`apt-get install libipsec-mb-dev`, and install wgvx again (optional)",
+        ),
+        (
+            {"ipsec-mb": False, "openssl": True},
+            "encrypted by openssl",
+            "`apt-get install libipsec-mb-dev` (optional)",
+        ),
+    ],
+)
+def test_libraries_that_encrypt(
+    libraries: dict[str, bool],
+    said: str,
+    mend: str | None,
+    cpu: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = native(monkeypatch, libraries, cpu=cpu)
+    assert found[DATAPLANE].ok is True
+    assert found[DATAPLANE].meaning.endswith(said)
+    assert found[IPSEC_MB].mend == mend
+    assert found[IPSEC_MB].ok is (mend is None)
+
+
+def test_other_cpus_have_no_ipsec_mb(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(native(monkeypatch, {"openssl": True}, cpu="aarch64")) == {DATAPLANE}
+
+
+def test_no_library_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = native(monkeypatch, {"openssl": False})
+    assert set(found) == {DATAPLANE}
+    assert found[DATAPLANE].ok is False
+    assert "FIPS" in str(found[DATAPLANE].mend)

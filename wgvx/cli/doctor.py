@@ -10,8 +10,9 @@ from wgvx.cli import output
 
 DESCRIPTION = """\
 Try everything that wgvx needs or likes on this machine or in this container: sockets,
-offloads, /dev/net/tun, a TAP as this user, a TAP in a namespace made without privilege,
-folders, tools. Nothing is left behind. For what does not work the exact mend is named.
+/dev/net/tun, a TAP as this user, a TAP in a namespace made without privilege, offloads and
+queues, the native data plane, folders, tools. Nothing is left behind. For what does not work
+the exact mend is named; tso, uso, gso and gro are the names that `wgvx up --offload` takes.
 """
 
 EPILOG = """\
