@@ -20,10 +20,7 @@ class PortMaker(Protocol):
 
     @property
     def descriptors(self) -> bool:
-        """Whether its ports are TapPorts: descriptors that others than Python can read."""
-
-    descriptors: bool
-    """Whether its ports are TAPs, which a data plane can read by itself."""
+        """Whether its ports are TAPs, which a data plane can read by itself."""
 
     def tap(self, request: TapRequest) -> Port:
         """The port for one attachment. Raises PortError."""

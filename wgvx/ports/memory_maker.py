@@ -13,8 +13,6 @@ class MemoryMaker:
 
     descriptors: ClassVar[bool] = False
 
-    descriptors = False
-
     def __init__(self) -> None:
         self.ports: dict[str, MemoryPort] = {}
 

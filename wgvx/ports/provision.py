@@ -28,8 +28,6 @@ class Provisioner:
 
     descriptors: ClassVar[bool] = True
 
-    descriptors = True
-
     def __init__(self, rootless: bool) -> None:
         self._rootless = rootless
         self._ports: list[TapPort] = []
