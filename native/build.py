@@ -49,7 +49,7 @@ def make_ffi() -> cffi.FFI:
         sources=[f"native/{path.name}" for path in sorted(HERE.glob("*.c"))],
         depends=[f"native/{path.name}" for path in sorted(HERE.glob("*.h"))],
         include_dirs=["native"],
-        libraries=["crypto", "dl", "pthread"],
+        libraries=["crypto", "dl", "m", "pthread"],
         define_macros=macros,
         extra_compile_args=flags,
         extra_link_args=[flag for flag in flags if flag.startswith("-fsanitize")],

@@ -9,6 +9,7 @@
 #ifndef WGVX_CODEL_H
 #define WGVX_CODEL_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,11 +22,7 @@ struct codel {
 
 static inline uint64_t codel_interval(uint64_t interval, uint32_t count)
 {
-    /* interval / sqrt(count), by integers alone. */
-    uint32_t root = 1;
-    while ((root + 1) * (root + 1) <= count)
-        root++;
-    return interval / root;
+    return (uint64_t)((double)interval / sqrt(count));
 }
 
 /* Whether what waited for `waited` nanoseconds is to be dropped. */

@@ -100,6 +100,7 @@ void wgvx_free(wgvx *dp)
     allowed_ips_free(dp->allowed_ips);
     free(dp->peers.slots);
     free(dp->keypairs.slots);
+    free(dp->handshakes.slots);
     free(dp->networks.slots);
     free(dp->ports.slots);
     free(dp->retired.items);

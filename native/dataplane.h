@@ -194,6 +194,7 @@ struct address {
 
 struct wgvx {
     struct map peers, keypairs, networks, ports;
+    struct map handshakes; /* indices of initiations that may yet be answered */
     struct allowed_ips *allowed_ips;
     LIST(struct keypair *) retired;
     pthread_mutex_t retired_lock;

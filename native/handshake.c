@@ -1,5 +1,5 @@
-/* What a handshake message has to show before Python sees it: type, length, mac1, and under load
- * mac2. A flood ends here.
+/* What a handshake message has to show before Python sees it: type, length, mac1, receiver index,
+ * and under load mac2. A flood ends here.
  */
 #include "dataplane.h"
 #include "ip.h"
@@ -20,6 +20,17 @@ static uint32_t length_of(uint32_t type)
         return COOKIE_REPLY_LENGTH;
     }
     return 0;
+}
+
+/* Whether a response, or a cookie reply, answers something that we sent. */
+static bool is_awaited(const struct wgvx *dp, uint32_t type, const uint8_t *message)
+{
+    uint32_t index = get_le32(message + (type == RESPONSE ? 8 : 4));
+    if (map_get(&dp->handshakes, index))
+        return true;
+    /* A response of ours was answered with a cookie: its session is there already. */
+    const struct keypair *keypair = type == COOKIE_REPLY ? map_get(&dp->keypairs, index) : NULL;
+    return keypair && !keypair->retired;
 }
 
 /* Random to everybody who does not have nonce_key, and never the same twice. */
@@ -61,15 +72,16 @@ enum reason hand_up(struct lane *lane, const uint8_t *message, uint32_t length,
     uint32_t type = length >= 4 ? get_le32(message) : 0;
     if (!length_of(type) || length_of(type) != length)
         return MALFORMED;
-    if (type != COOKIE_REPLY) {
-        /* "the responder [...] must discard any message whose mac1 is invalid" (section 5.3). */
-        if (!dp->has_key || !mac1_valid(lane->macs, dp->mac1_key, message, length))
-            return BAD_MAC1;
-        if (now < dp->demand_mac2_until) {
-            enum reason reason = demand_cookie(lane, message, length, endpoint);
-            if (reason != PASSED)
-                return reason;
-        }
+    /* "the responder [...] must discard any message whose mac1 is invalid" (section 5.3). */
+    if (type != COOKIE_REPLY &&
+        (!dp->has_key || !mac1_valid(lane->macs, dp->mac1_key, message, length)))
+        return BAD_MAC1;
+    if (type != INITIATION && !is_awaited(dp, type, message))
+        return UNKNOWN_INDEX;
+    if (type != COOKIE_REPLY && now < dp->demand_mac2_until) {
+        enum reason reason = demand_cookie(lane, message, length, endpoint);
+        if (reason != PASSED)
+            return reason;
     }
     if (lane->fused && lane->handshakes.count >= MAX_HANDSHAKES)
         return HANDSHAKE_RATE;

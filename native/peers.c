@@ -149,6 +149,21 @@ bool wgvx_index_peer(wgvx *dp, uint32_t index, uint32_t *id)
     return keypair;
 }
 
+bool wgvx_open_handshake(wgvx *dp, uint32_t index)
+{
+    enter(dp, 0);
+    bool opened = map_put(&dp->handshakes, index, dp); /* any pointer will do */
+    leave(dp);
+    return opened;
+}
+
+void wgvx_close_handshake(wgvx *dp, uint32_t index)
+{
+    enter(dp, 0);
+    map_remove(&dp->handshakes, index);
+    leave(dp);
+}
+
 bool wgvx_install(wgvx *dp, uint32_t id, uint32_t local_index, uint32_t remote_index,
                   const uint8_t *send_key, const uint8_t *receive_key, bool initiator,
                   uint64_t now)

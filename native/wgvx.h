@@ -148,6 +148,9 @@ void wgvx_get_peer(wgvx *, uint32_t peer, wgvx_peer_state *);
 /* --- sessions ---------------------------------------------------------------------------------- */
 
 bool wgvx_index_peer(wgvx *, uint32_t index, uint32_t *peer);
+/* Sender indices of initiations that may yet be answered. */
+bool wgvx_open_handshake(wgvx *, uint32_t index);
+void wgvx_close_handshake(wgvx *, uint32_t index);
 bool wgvx_install(wgvx *, uint32_t peer, uint32_t local_index, uint32_t remote_index,
                   const uint8_t *send_key, const uint8_t *receive_key, bool initiator,
                   uint64_t now);

@@ -302,6 +302,8 @@ void wgvx_stop(wgvx *dp)
             pthread_join(worker->thread, NULL);
         worker->running = false;
     }
+    ssize_t drained = read(dp->wake_fd, &one, sizeof one);
+    (void)drained;
     dp->workers = 0;
     dp->python->fused = false;
 }

@@ -169,6 +169,12 @@ class NativeDataPlane(WorkerDataPlane):
         peer = ffi.new("uint32_t *")
         return int(peer[0]) if lib.wgvx_index_peer(self._plane, index, peer) else None
 
+    def open_handshake(self, index: int) -> None:
+        _enough(lib.wgvx_open_handshake(self._plane, index))
+
+    def close_handshake(self, index: int) -> None:
+        lib.wgvx_close_handshake(self._plane, index)
+
     def install(
         self,
         peer: int,

@@ -77,6 +77,7 @@ class ReferenceDataPlane(DataPlane):
 
         self._peers: dict[int, PeerState] = {}
         self._keypairs: dict[int, Keypair] = {}
+        self._open_handshakes: set[int] = set()
         self._allowed_ips = AllowedIps()
 
         self._networks: dict[int, _NetworkState] = {}
@@ -106,13 +107,25 @@ class ReferenceDataPlane(DataPlane):
 
     def _hand_up(self, message: HandshakeMessage, now: int) -> None:
         """ "the responder [...] must discard any message whose mac1 is invalid" (section 5.3)."""
-        if messages.message_type(message.data) != messages.COOKIE_REPLY:
-            if self._mac1_key is None or not cookie.mac1_valid(self._mac1_key, message.data):
-                raise Drop(Reason.BAD_MAC1)
-            demand = self._cookie_demand
-            if demand is not None and now < demand.until:
-                self._demand_cookie(message, demand)
+        kind = messages.message_type(message.data)
+        if kind != messages.COOKIE_REPLY and (
+            self._mac1_key is None or not cookie.mac1_valid(self._mac1_key, message.data)
+        ):
+            raise Drop(Reason.BAD_MAC1)
+        if kind != messages.INITIATION and not self._awaits(kind, message.data):
+            raise Drop(Reason.UNKNOWN_INDEX)
+        demand = self._cookie_demand
+        if kind != messages.COOKIE_REPLY and demand is not None and now < demand.until:
+            self._demand_cookie(message, demand)
         self._burst.handshakes.append(message)
+
+    def _awaits(self, kind: int, message: bytes) -> bool:
+        """Whether a response, or a cookie reply, answers something that we sent."""
+        index = messages.receiver_index(message)
+        if index in self._open_handshakes:
+            return True
+        # A response of ours was answered with a cookie: its session is there already.
+        return kind == messages.COOKIE_REPLY and index in self._keypairs
 
     def _demand_cookie(self, message: HandshakeMessage, demand: CookieDemand) -> None:
         """ "If it is under load [...] the responder may require mac2", and answers a message
@@ -296,6 +309,12 @@ class ReferenceDataPlane(DataPlane):
     def index_peer(self, index: int) -> int | None:
         keypair = self._keypairs.get(index)
         return keypair.peer if keypair else None
+
+    def open_handshake(self, index: int) -> None:
+        self._open_handshakes.add(index)
+
+    def close_handshake(self, index: int) -> None:
+        self._open_handshakes.discard(index)
 
     def install(
         self,

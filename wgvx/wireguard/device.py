@@ -175,6 +175,7 @@ class Device:
             return  # A public key of low order: such a peer is never sent anything.
         peer.initiated = handshake
         self._initiated[index] = peer
+        self._sessions.open_handshake(index)
         self._sessions.send_handshake(peer.id, peer.cookie.add_macs(message.pack(), now), now)
         self._timers.initiation_sent(peer, now)
 
@@ -188,6 +189,7 @@ class Device:
     def _forget_initiation(self, peer: Peer) -> None:
         if peer.initiated is not None:
             self._initiated.pop(peer.initiated.local_index, None)
+            self._sessions.close_handshake(peer.initiated.local_index)
             peer.initiated = None
 
     # --- receiving ---------------------------------------------------------------------------

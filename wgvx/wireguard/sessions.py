@@ -32,7 +32,9 @@ class Endpoint(NamedTuple):
 
 
 class HandshakeMessage(NamedTuple):
-    """A handshake or cookie message of valid type, length and mac1, waiting to be served."""
+    """A handshake or cookie message of valid type, length, receiver index and mac1, waiting to be
+    served.
+    """
 
     data: bytes
     endpoint: Endpoint
@@ -92,6 +94,12 @@ class Sessions(Protocol):
 
     def index_peer(self, index: int) -> int | None:
         """The peer that owns the session with this receiver index."""
+
+    def open_handshake(self, index: int) -> None:
+        """We sent an initiation with this sender index: an answer to it may come."""
+
+    def close_handshake(self, index: int) -> None:
+        """No answer to it is awaited any more."""
 
     def install(
         self,
