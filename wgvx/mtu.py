@@ -15,8 +15,8 @@ WIREGUARD_OVERHEAD = 32
 """Type, receiver index and counter (16), and the tag (16). Padding adds nothing to a full packet:
 it is clamped to the tunnel MTU."""
 VXLAN_HEADER = 8
-TCP_HEADERS = 72
-"""IPv6 and TCP with time stamps: what a segment carries besides payload, or less than that."""
+TCP_HEADERS = 52
+"""IPv4 and TCP with time stamps: what a segment carries besides payload, most of the time."""
 TCP_RESERVE = 320
 """What Linux takes off gso_max_size for headers (MAX_TCP_HEADER), as large as it gets."""
 MAXIMUM_SEND = 65507

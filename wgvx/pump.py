@@ -174,6 +174,7 @@ class WorkerPump(Pump):
             log.warning("the system refuses UDP_SEGMENT: each datagram is sent by itself from now")
 
     def _collect(self, now: int) -> Burst:
+        os.eventfd_read(self._notice)
         burst = self._dataplane.collect(now)
         gone = self._dataplane.gone_port()
         if gone is not None:

@@ -28,7 +28,8 @@ from tests.node.sites import (
 from tests.support.running import Run
 from wgvx.control.uapi import Operation, get
 from wgvx.keys import clamped
-from wgvx.node import Node, clock
+from wgvx.node import Node
+from wgvx.pump import clock
 from wgvx.vxlan.fdb import FLOOD, Remote
 
 KEY = "11" * 32

@@ -14,7 +14,8 @@ from wgvx.config import Config, load
 from wgvx.dataplane.reference import ReferenceDataPlane
 from wgvx.drops import Reason
 from wgvx.engine import PeerInfo
-from wgvx.node import Node, clock
+from wgvx.node import Node
+from wgvx.pump import clock
 from wgvx.ports.maker import PortMaker
 from wgvx.ports.memory import MemoryPort
 from wgvx.ports.memory_maker import MemoryMaker

@@ -33,6 +33,7 @@ from wgvx import node as node_module
 from wgvx.config import EndpointName
 from wgvx.node import Node
 from wgvx.resolver import resolve
+from wgvx.underlay import UdpSocket
 from wgvx.wireguard.sessions import Endpoint
 
 BOTH = frozenset((4, 16))
@@ -327,12 +328,11 @@ def test_a_family_that_the_host_has_not(
         node = make_node(config(tmp_path, 1, there, NETWORK))
         open_them = node._open_sockets
 
-        def ipv4_alone(port: int) -> None:
-            open_them(port)
-            for socket_ in node._sockets[1:]:
-                node._loop.remove_reader(socket_.fileno())
+        def ipv4_alone(port: int) -> list[UdpSocket]:
+            ipv4, *others = open_them(port)
+            for socket_ in others:
                 socket_.close()
-            del node._sockets[1:]
+            return [ipv4]
 
         node._open_sockets = ipv4_alone  # type: ignore[method-assign]  # a host without IPv6
         await node.start()

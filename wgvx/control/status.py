@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from wgvx import offloads
 from wgvx.config import format_mac
 from wgvx.control.prefix import format_address, format_prefix
 from wgvx.engine import PeerInfo
 from wgvx.keys import encode
-from wgvx.node import Node, clock
+from wgvx.node import Node
+from wgvx.pump import clock
 from wgvx.underlay import format_endpoint
 from wgvx.vxlan.fdb import Local, Remote, Row
 from wgvx.wireguard.constants import SECOND
-
-OFFLOADS = ("tso", "uso", "gso", "gro")
 
 
 def show(node: Node) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def show(node: Node) -> dict[str, Any]:
         "listen_port": node.listen_port,
         "dataplane": dataplane.name,
         "aead": dataplane.aead,
-        "offloads": {name: name in dataplane.offloads for name in OFFLOADS},
+        "offloads": {name: name in dataplane.offloads for name in offloads.NAMES},
         "tunnel_mtu": node.tunnel_mtu,
         "peers": [_peer(node, info) for info in engine.peers.values()],
         "networks": [_network(node, vni) for vni in engine.networks],

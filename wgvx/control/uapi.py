@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from wgvx.control.prefix import format_prefix, parse_prefix
 from wgvx.engine import Engine, PeerInfo
 from wgvx.keys import clamped
-from wgvx.node import Node, clock
+from wgvx.node import Node
+from wgvx.pump import clock
 from wgvx.underlay import UnderlayError, format_endpoint
 from wgvx.wireguard.allowed_ips import Prefix
 from wgvx.wireguard.constants import SECOND

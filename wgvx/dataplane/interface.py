@@ -316,8 +316,8 @@ class WorkerDataPlane(DataPlane):
 
     @abstractmethod
     def start(self, workers: int) -> int:
-        """Start the workers; returns a descriptor that is readable while :meth:`collect` has
-        something to give. OSError where threads cannot be had.
+        """Start the workers; returns an eventfd that is readable while :meth:`collect` has
+        something to give; to read it is the caller's. OSError where threads cannot be had.
         """
 
     @abstractmethod

@@ -11,7 +11,6 @@ Python what :meth:`NativeDataPlane.collect` takes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, takewhile
 from typing import Any
@@ -407,7 +406,6 @@ class NativeDataPlane(WorkerDataPlane):
         lib.wgvx_stop(self._plane)
 
     def collect(self, now: int) -> Burst:
-        os.eventfd_read(lib.wgvx_notify_fd(self._plane))
         lib.wgvx_collect(self._plane)
         self._drain(now)
         return self.take()

@@ -1,6 +1,6 @@
 """Tunnel packets for us that are rare: fragments, pings, extension headers.
 
-Both data planes hand them to this very code, for what only Python deals with needs to be right once.
+Both data planes hand them to this very code: what only Python deals with is to be right once.
 """
 
 from __future__ import annotations
