@@ -1,8 +1,9 @@
 /* The Internet checksum (RFC 1071).
  *
  * A sum is a one's complement sum of 16-bit words kept in 64 bits, not folded, in the byte order of
- * memory (RFC 1071, section 2 (B)): sums of parts may be added as long as every part but the last is of even length.
- * fold() brings it to 16 bits: 0xFFFF where a right checksum was included, in either byte order.
+ * memory (RFC 1071, section 2 (B)): sums of parts may be added as long as every part but the last
+ * is of even length. checksum_fold() brings it to 16 bits: 0xFFFF where a right checksum was
+ * included, in either byte order.
  */
 #ifndef WGVX_CHECKSUM_H
 #define WGVX_CHECKSUM_H
