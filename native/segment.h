@@ -20,6 +20,17 @@ struct vnet_header {
 
 #define VNET_HEADER_LENGTH 10
 
+enum {
+    VNET_NEEDS_CSUM = 1,
+    VNET_TCPV4 = 1,
+    VNET_TCPV6 = 4,
+    VNET_UDP_L4 = 5,
+    VNET_ECN = 0x80,
+    /* Where a checksum is, from csum_start. */
+    VNET_TCP_CHECK = 16,
+    VNET_UDP_CHECK = 6,
+};
+
 /* A frame being cut. Opaque but for count. */
 struct segments {
     const uint8_t *frame;
@@ -31,14 +42,20 @@ struct segments {
     uint16_t l3, l4;       /* offsets of the IP and the TCP or UDP header */
     uint16_t head;         /* bytes of headers that every frame begins with */
     uint16_t csum_start, csum_offset; /* of a whole frame to complete; csum_start 0: nothing is */
+    /* Private: sums of what all frames have in common. */
+    uint64_t l2_sum;       /* all before the IP header */
+    uint64_t ip_sum;       /* of the IP header, less lengths, the IPv4 ID and checksum */
+    uint64_t pseudo_sum;   /* of the pseudo-header, less the length */
+    uint64_t l4_sum;       /* of the TCP or UDP header, less all that differs */
 };
 
 /* False where the header contradicts the frame: such a frame is dropped. VLAN tags, IPv4 options
- * and IPv6 extension headers before TCP or UDP are all right. */
+ * and IPv6 extension headers before TCP or UDP are all right. The frame stays where it is until it
+ * has been cut. */
 bool segments_begin(struct segments *, const struct vnet_header *, const uint8_t *frame,
                     size_t length);
 
-/* The length of the next frame. */
+/* The length of the next frame, while next < count. */
 size_t segments_length(const struct segments *);
 
 /* Writes the next frame, its checksums complete, and returns the sum of all its bytes. */
