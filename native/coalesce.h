@@ -12,7 +12,8 @@
 
 #include "segment.h"
 
-/* A frame to be written. `data` may be changed in its first 128 bytes and must stay until it is out. */
+/* A frame to be written. `data` may be changed in its first 128 bytes and must stay until it is
+ * out. */
 struct frame {
     uint8_t *data;
     uint32_t length;
@@ -39,7 +40,9 @@ struct coalesced {
     uint32_t next_seq;
     uint16_t next_id;
     uint8_t last_flags;
-    struct iovec parts[2 + COALESCE_MAX_FRAMES]; /* the virtio-net header, the first frame, payloads */
+    /* The virtio-net header, the first frame, payloads. */
+    struct iovec parts[2 + COALESCE_MAX_FRAMES];
+    bool tcp;
 };
 
 /* Begin with a frame, whatever it is. */
@@ -50,7 +53,8 @@ void coalesce_begin(struct coalesced *, const struct frame *);
 bool coalesce_add(struct coalesced *, const struct frame *, bool tcp, bool udp,
                   unsigned max_frames);
 
-/* What to give writev: the virtio-net header (10 bytes) first. Returns how many parts. */
+/* What to give writev: the virtio-net header (10 bytes) first. Returns how many parts.
+ * They point into `struct coalesced` too: it stays where it is until they are out. */
 int coalesce_finish(struct coalesced *);
 
 #endif
