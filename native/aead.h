@@ -17,7 +17,8 @@ struct aead;
 
 struct aead_library {
     const char *name; /* as `wgvx show` prints it: "openssl", "ipsec-mb" */
-    /* False where the library, its version or this CPU cannot serve. */
+    /* False where the library, its version or this CPU cannot serve, or where the next in
+     * aead_libraries[] serves full packets faster. */
     bool (*start)(struct aead *);
     void (*stop)(struct aead *);
     /* Seals text[0..length) in place, without additional data, and writes the tag behind it. The
@@ -35,11 +36,15 @@ struct aead {
     void *state;
 };
 
+extern const struct aead_library aead_ipsec_mb, aead_openssl;
+
 /* The libraries that were built in, best first; ends with NULL. */
 extern const struct aead_library *const aead_libraries[];
 
-/* The best library that works here, or the one of that name. False where there is none. */
+/* The best library that works here, or the one of that name. False where there is none: then
+ * aead->library is NULL. */
 bool aead_start(struct aead *, const char *name);
+/* Forgets the keys. */
 void aead_stop(struct aead *);
 
 static inline void aead_seal(struct aead *aead, const uint8_t *key, uint64_t counter,
