@@ -145,9 +145,10 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
 def _foot(report: dict[str, Any]) -> str:
     machine = report["machine"]
     rounds = report["parameters"]["rounds"]
+    medians = f"medians of {rounds} rounds" if rounds > 1 else "one round"
     return (
         f"{machine['cpu']}, {machine['cores']} cores for both ends, Linux {machine['kernel']}; "
-        f"medians of {rounds} rounds"
+        f"{medians}"
     )
 
 
@@ -215,7 +216,7 @@ def _colours(name: str) -> tuple[str, str]:
 _STEPS: tuple[tuple[float, Callable[[float], str]], ...] = (
     (100, lambda value: f"{value:.0f}"),
     (10, lambda value: f"{value:.1f}"),
-    (1, lambda value: f"{value:.2f}"),
+    (0.1, lambda value: f"{value:.2f}"),
 )
 
 

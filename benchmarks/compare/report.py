@@ -127,13 +127,13 @@ def _targets(report: Report) -> list[str]:
     names = list(dict.fromkeys(row["contender"] for row in report["targets"]))
     rows = [["", *(head for name in names for head in (name, "reached", "met"))]]
     left_out = []
-    for what, verdicts in groupby(report["targets"], key=lambda row: str(row["what"])):
-        by_name = {row["contender"]: row for row in verdicts}
+    for what, group in groupby(report["targets"], key=lambda row: str(row["what"])):
+        by_name = {row["contender"]: row for row in group}
         if all(row["reached"] is None for row in by_name.values()):
             left_out.append(what)
         else:
             rows.append([what, *(cell for name in names for cell in _verdict(by_name[name]))])
-    return [*aligned(rows), *(f"\nNot measured: {what}." for what in left_out)]
+    return [*aligned(rows), "", *(f"Not measured: {what}." for what in left_out)]
 
 
 def _verdict(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""The parts of WireGuard: packets sealed and opened, handshakes, cryptokey routing."""
+"""The parts of WireGuard: packets sealed and opened, the replay window, cryptokey routing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.micro.rounds import with_new
-from wgvx.wireguard import cookie, noise
 from wgvx.wireguard.allowed_ips import AllowedIps
-from wgvx.wireguard.crypto import dh_public
 from wgvx.wireguard.keypair import Keypair
 from wgvx.wireguard.noise import TransportKeys
 from wgvx.wireguard.replay import ReplayWindow
@@ -46,45 +44,6 @@ def test_open(benchmark: BenchmarkFixture, size: int) -> None:
 
     benchmark.extra_info["per_round"] = BATCH
     with_new(benchmark, open_all, sealed, rounds=100)
-
-
-def test_handshake(benchmark: BenchmarkFixture) -> None:
-    """All four steps of one handshake, as both ends together do them."""
-    draw = random.Random(1)
-    initiator, responder = draw.randbytes(32), draw.randbytes(32)
-    initiator_public, responder_public = dh_public(initiator), dh_public(responder)
-
-    def handshake() -> None:
-        ours, first = noise.create_initiation(
-            static_private=initiator,
-            static_public=initiator_public,
-            remote_static=responder_public,
-            ephemeral_private=draw.randbytes(32),
-            sender_index=1,
-            timestamp=bytes(12),
-        )
-        received = noise.consume_initiation(
-            first, static_private=responder, static_public=responder_public
-        )
-        received.open_timestamp(responder)
-        second, _ = noise.create_response(
-            received.handshake,
-            remote_static=received.remote_static,
-            preshared_key=noise.NO_PRESHARED_KEY,
-            ephemeral_private=draw.randbytes(32),
-            sender_index=2,
-        )
-        noise.consume_response(
-            ours, second, static_private=initiator, preshared_key=noise.NO_PRESHARED_KEY
-        )
-
-    benchmark(handshake)
-
-
-def test_mac1(benchmark: BenchmarkFixture) -> None:
-    """What a forged initiation costs us."""
-    key = cookie.mac1_key(bytes(32))
-    benchmark(cookie.mac1_valid, key, bytes(148))
 
 
 def test_replay_window(benchmark: BenchmarkFixture) -> None:

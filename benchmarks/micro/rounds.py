@@ -1,4 +1,4 @@
-"""Rounds that need something new each time."""
+"""Rounds that need something new each time, and what they mean in bits per second."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ def with_new(
     """Measure ``function(*make())``, without what ``make`` costs."""
     pedantic: Callable[..., object] = benchmark.pedantic
     pedantic(function, setup=lambda: (make(), {}), rounds=rounds)
+
+
+def note_rate(benchmark: BenchmarkFixture, size: int) -> None:
+    """Keep, beside the times, the Gbit/s that they mean for rounds of ``size`` bytes."""
+    if benchmark.stats:
+        median: float = benchmark.stats.stats.median
+        benchmark.extra_info["gbit_per_s"] = round(8 * size / median / 1e9, 3)

@@ -156,7 +156,7 @@ class KernelWireGuard(WireGuard):
         try:
             run("ip", "link", "add", probe, "type", "wireguard")
         except RuntimeError as error:
-            reason = str(error).rpartition(": ")[2]
+            reason = str(error).rpartition(": ")[2].rstrip(".")
             why = f"the kernel makes no WireGuard device: {reason}"
             raise Missing(why, "modprobe wireguard, on a kernel that has it") from error
         run("ip", "link", "del", probe)
