@@ -22,18 +22,17 @@ struct prefix {
     struct prefix *previous, *next; /* of the same owner */
     uint8_t address_length;         /* 4 or 16 */
     uint8_t length;                 /* bits */
-    uint8_t network[16];            /* host bits zero */
-    /* more, as allowed_ips.c needs it */
-    struct prefix *chain;
+    uint8_t network[16];            /* host bits zero; IPv4: the rest zero */
 };
 
 struct allowed_ips;
 
 struct allowed_ips *allowed_ips_new(void);
+/* Owners are left as they are: their lists dangle, or they are gone already. */
 void allowed_ips_free(struct allowed_ips *);
 
-/* Give a prefix (host bits zero) to an owner; whoever had this very prefix loses it. Given again to its owner it
- * keeps its place. False without memory: nothing changed. */
+/* Give a prefix (host bits zero) to an owner; whoever had this very prefix loses it. Given again to
+ * its owner it keeps its place. False without memory: nothing changed. */
 bool allowed_ips_insert(struct allowed_ips *, const uint8_t *network, unsigned address_length,
                         unsigned length, struct prefix_owner *);
 /* False where it was not the owner's. */

@@ -1,7 +1,10 @@
 /* The forwarding database of one bridge domain. Twin of wgvx/vxlan/fdb.py, rule by rule.
  *
  * fdb_learn and fdb_lookup may be called by several threads at once; everything else is kept apart
- * from all other calls by the caller.
+ * from all other calls by the caller. Only what changes the table takes its lock: not a look-up,
+ * and not fdb_learn of a row that has this place and was refreshed at `now` already. The threads'
+ * clocks may differ by a moment; of two times of a refresh the later one stands. Growth leaves the
+ * smaller table behind until fdb_age or fdb_flush.
  */
 #ifndef WGVX_FDB_H
 #define WGVX_FDB_H
@@ -38,7 +41,8 @@ struct fdb *fdb_new(bool learning, uint64_t ageing, uint32_t max_entries);
 void fdb_free(struct fdb *);
 
 /* What every frame asks. fdb_learn: false where a static or permanent row says otherwise
- * (STATIC_MOVED). `mac` has 6 bytes. fdb_lookup copies the place out. */
+ * (STATIC_MOVED); without memory a new MAC is not learned. `mac` has 6 bytes. fdb_lookup copies the
+ * place out. */
 bool fdb_learn(struct fdb *, const uint8_t *mac, const struct place *, uint64_t now);
 bool fdb_lookup(struct fdb *, const uint8_t *mac, uint64_t now, struct place *);
 /* Those of a group MAC that has some, else the flood list. Valid until the next edit. */
