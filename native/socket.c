@@ -24,12 +24,13 @@
 #define TURN_BYTES (512u << 10)
 #define TURN_CALLS 16
 #define LARGE 4096u
-/* How long a queue may be, and for how long it may be longer, before a datagram goes for it. */
-#define CODEL_TARGET (codel_target)
-#define CODEL_INTERVAL (codel_ival)
+/* How long a datagram may wait in the receive buffer, and for how long it may be longer, before one
+ * goes for it. Measured with one TCP stream of 6 Gbit/s between two cores: a ping waits 0.6 ms, and
+ * with 500 us and 10 ms 1 to 3 ms, at the same throughput. */
+#define CODEL_TARGET (300 * 1000)
+#define CODEL_INTERVAL (3 * 1000 * 1000)
+/* Smaller ones are pings, acknowledgements, handshakes: they did not make the queue. */
 #define CODEL_SMALLEST 1024u
-uint64_t codel_target = 500000, codel_ival = 10000000;
-__attribute__((constructor)) static void tune(void){ if(getenv("CT")) codel_target=atoi(getenv("CT"))*1000ull; if(getenv("CI_")) codel_ival=atoi(getenv("CI_"))*1000ull;}
 
 /* --- receiving --------------------------------------------------------------------------------- */
 

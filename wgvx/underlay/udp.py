@@ -18,11 +18,15 @@ from wgvx.wireguard.sessions import Endpoint
 log = logging.getLogger(__name__)
 
 LARGEST_DATAGRAM: Final = 65535
-RECEIVE_BUFFER: Final = 1 << 20
+RECEIVE_BUFFER: Final = 4 << 20
 SEND_BUFFER: Final = 1 << 20
-"""Bytes asked for; the kernel grants what its limits allow."""
+"""Bytes asked for; without CAP_NET_ADMIN the kernel grants what its limits allow. Linux charges a
+large receive (UDP_GRO) four times its bytes, and one that does not fit is lost whole: so there is
+room for many. That a queue does not stand in it is the data plane's to see to."""
 
-# linux/in.h and linux/in6.h; Python names only some of them.
+# asm-generic/socket.h, linux/in.h and linux/in6.h; Python names only some of them.
+_SO_SNDBUFFORCE: Final = 32
+_SO_RCVBUFFORCE: Final = 33
 _IP_PKTINFO: Final = 8
 _IP_MTU_DISCOVER: Final = 10
 _IP_RECVTOS: Final = 13
@@ -85,8 +89,8 @@ class UdpSocket:
 
     def _set_options(self) -> None:
         option = self._socket.setsockopt
-        option(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        option(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        self._set_buffer(_SO_RCVBUFFORCE, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        self._set_buffer(_SO_SNDBUFFORCE, socket.SO_SNDBUF, SEND_BUFFER)
         if self._is_ipv6:
             option(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             option(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
@@ -98,6 +102,13 @@ class UdpSocket:
             # As the kernel's WireGuard: DF clear, a datagram too large for the path is fragmented.
             # And whoever forges "fragmentation needed" for our port teaches the kernel nothing.
             option(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
+
+    def _set_buffer(self, forced: int, asked: int, size: int) -> None:
+        """Past the limits of the system where we may, within them otherwise."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, forced, size)
+        except OSError:
+            self._socket.setsockopt(socket.SOL_SOCKET, asked, size)
 
     @property
     def address_length(self) -> int:
