@@ -34,12 +34,14 @@ class Comparison:
     def __init__(self, lab: Lab, args: argparse.Namespace) -> None:
         self._args = args
         self._wanted: list[str] = [catalogue.RAW, *args.contenders]
-        self._measures: list[str] = args.only
+        # In the order of the catalogue: memory comes after all that fills it.
+        self._measures = [name for name in MEASURES if name in args.only]
         self.missing: dict[str, Missing] = {}
         self.versions: dict[str, str] = {}
         self._leave_out_measures()
         self._pairs = self._bring_up(catalogue.pairs(lab))
-        self._hubs = self._bring_up(catalogue.hubs(lab)) if "hub" in self._measures else []
+        hubs = catalogue.hubs(lab) if "hub" in self._measures else []
+        self._hubs = self._bring_up(hubs, " around a hub")
         self.rounds = self._prepare_rounds()
 
     def _leave_out_measures(self) -> None:
@@ -50,7 +52,7 @@ class Comparison:
                 self._miss(name, missing)
                 self._measures.remove(name)
 
-    def _bring_up(self, contenders: Sequence[Contender]) -> list[Contender]:
+    def _bring_up(self, contenders: Sequence[Contender], where: str = "") -> list[Contender]:
         """Those that are wanted and to be had, running."""
         up = []
         for contender in contenders:
@@ -61,7 +63,7 @@ class Comparison:
                 self.versions[name] = contender.prepare()
                 contender.bring_up()
             except Missing as missing:
-                self._miss(name, missing)
+                self._miss(name + where, missing)
             else:
                 up.append(contender)
         return up

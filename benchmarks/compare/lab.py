@@ -27,6 +27,8 @@ from benchmarks.compare.processes import GRACE, Process, run
 
 PREFIX = "wgvxb"
 UAPI_SOCKETS = Path("/var/run/wireguard")
+NODES = Path("/run/wgvx")
+"""wgvx's sockets and locks."""
 
 
 class Host:
@@ -119,16 +121,27 @@ def laboratory() -> Iterator[Lab]:
         yield Lab(Path(folder), stack)
 
 
+def unique(label: str) -> str:
+    """A name that no other run uses: devices and nodes have their sockets in one place for all.
+
+    Starts with a letter behind our process id, so that :func:`sweep` knows whose it is.
+    """
+    assert label[0].isalpha(), label
+    name = f"{PREFIX}{os.getpid()}{label}"
+    assert len(name) <= 15, name
+    return name
+
+
 def sweep() -> None:
     """Remove what a run left that was killed. Its processes went with it."""
-    places = (Path("/run/netns"), Path(tempfile.gettempdir()), UAPI_SOCKETS)
+    places = (Path("/run/netns"), Path(tempfile.gettempdir()), UAPI_SOCKETS, NODES)
     for path in itertools.chain(*(place.glob(f"{PREFIX}*") for place in places)):
         owner = re.match(rf"{PREFIX}(\d+)", path.name)
         if owner is None or Path(f"/proc/{owner[1]}").exists():
             continue
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.is_socket():
-            path.unlink()
-        else:
+        elif path.parent == Path("/run/netns"):
             run("ip", "netns", "del", path.name)
+        else:
+            path.unlink()

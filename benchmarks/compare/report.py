@@ -133,7 +133,8 @@ def _targets(report: Report) -> list[str]:
             left_out.append(what)
         else:
             rows.append([what, *(cell for name in names for cell in _verdict(by_name[name]))])
-    return [*aligned(rows), "", *(f"Not measured: {what}." for what in left_out)]
+    table = aligned(rows) if len(rows) > 1 else []
+    return [*table, "", *(f"Not measured: {what}." for what in left_out)]
 
 
 def _verdict(row: dict[str, Any]) -> tuple[str, str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 from benchmarks.compare.contenders.base import OVERLAY_MTU, TUNNEL_MTU, Contender, Victim
 from benchmarks.compare.contenders.keys import Key, new_key
-from benchmarks.compare.lab import Host, Lab
+from benchmarks.compare.lab import Host, Lab, unique
 from benchmarks.compare.obtain import Missing, first_line
 from benchmarks.compare.processes import Process, run, wait_for
 
@@ -122,12 +121,12 @@ class Wgvx(Contender):
 
     def add_node(self, host: Host, node: Node) -> None:
         """Start a node and keep it among those that carry the packets."""
-        label = f"{self.number}{host.label[0]}"
+        label = f"{host.label[0]}{self.number}"
         self.daemons.append(self.run_node(host, label, node))
 
     def run_node(self, host: Host, label: str, node: Node) -> Process:
         """Start a node, see that it is ready and of the wanted kind."""
-        name = f"b{os.getpid()}-{label}"
+        name = unique(label)
         file = self.lab.folder / f"{name}.toml"
         file.touch(0o600)
         file.write_text(node.toml(self.lab.folder / name))

@@ -5,13 +5,12 @@ Alone they carry IP (Layer 3); with the kernel's VXLAN device on top they carry 
 
 from __future__ import annotations
 
-import os
 import platform
 
 from benchmarks.compare.contenders.base import OVERLAY_MTU, TUNNEL_MTU, Contender, Victim
 from benchmarks.compare.contenders.clear import add_vxlan
 from benchmarks.compare.contenders.keys import Key, new_key
-from benchmarks.compare.lab import PREFIX, UAPI_SOCKETS, Host, Lab
+from benchmarks.compare.lab import UAPI_SOCKETS, Host, Lab, unique
 from benchmarks.compare.obtain import (
     Missing,
     boringtun,
@@ -57,7 +56,7 @@ class WireGuard(Contender):
 
     def under(self, host: Host) -> str:
         """The WireGuard device. Its UAPI socket has its name for all namespaces together."""
-        return f"{PREFIX}{os.getpid()}{self.number}{host.label[0]}"
+        return unique(f"{host.label[0]}{self.number}")
 
     def inner(self, host: Host) -> str:
         """The WireGuard device's own address."""
@@ -152,7 +151,7 @@ class KernelWireGuard(WireGuard):
     def prepare(self) -> str:
         debian("wg", "wireguard-tools")
         # The modules may be there and not loaded: making one is the only sure way to know.
-        probe = f"{PREFIX}{os.getpid()}"
+        probe = unique("probe")
         try:
             run("ip", "link", "add", probe, "type", "wireguard")
         except RuntimeError as error:

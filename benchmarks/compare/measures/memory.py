@@ -53,14 +53,14 @@ class TenPeers(Contender):
         here = Peer(center, (f"{inner[0]}/32",), f"{back}:{ports[0]}", keepalive=1)
         tap = self.device(a)
         node = Node(center, ports[0], inner[0], peers, tap, self.address(a), inner[1])
-        self.daemons.append(self.model.run_node(a, "ten", node))
+        self.daemons.append(self.model.run_node(a, "t0", node))
         for number, key in enumerate(keys, 1):
             node = Node(key, ports[number], inner[number], (here,))
             if number == 1:
                 node = Node(
                     key, ports[1], inner[1], (here,), self.device(b), self.address(b), inner[0]
                 )
-            self.daemons.append(self.model.run_node(b, f"ten{number}", node))
+            self.daemons.append(self.model.run_node(b, f"t{number}", node))
 
     def measure(self, seconds: float) -> float:
         """Bytes, with every session established and after a TCP stream."""

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 LOSSLESS = 0.01
 """A share of lost datagrams below this one is no loss."""
-MARGINAL = 0.1
-"""With less than this lost, it may have been the machine's doing: tried once again."""
+MARGINAL = 0.2
+"""With less than this lost, it may have been the machine's doing: tried once again. So is what the
+sender could not send."""
 FINE = 1.04
 """The highest rate carried and the lowest one not carried are near enough."""
-TRIALS = 14
+TRIALS = 16
 
 
 class Trial(NamedTuple):
@@ -47,6 +48,9 @@ def highest(trial: Callable[[float], Trial], guess: float) -> float | None:
         if result.lossless:
             if best is None or result.arrived > best.arrived:
                 best = result
+            if result.throttled and again:
+                again = False
+                continue
             if result.throttled:
                 break
             carried, again = rate, True
@@ -56,9 +60,10 @@ def highest(trial: Callable[[float], Trial], guess: float) -> float | None:
         else:
             refused, again = rate, True
         if carried is None:
-            rate *= 0.7
+            rate *= 0.7 if rate == guess else 0.5
         elif refused is None:
-            rate *= 1.3
+            # The guess is near, or far off.
+            rate *= 1.3 if rate == guess else 2
         elif refused / carried < FINE:
             break
         else:
