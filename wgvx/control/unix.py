@@ -69,7 +69,9 @@ class UnixServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients.add(writer)
         try:
-            with contextlib.suppress(ValueError, ConnectionError):
+            # Cancelled where the loop ends before a caller has gone: asyncio's own streams would
+            # report that as an error.
+            with contextlib.suppress(ValueError, ConnectionError, asyncio.CancelledError):
                 await self._converse(reader, writer)
         finally:
             self._clients.discard(writer)
