@@ -239,6 +239,11 @@ static inline void peer_unlock(struct wgvx *dp, struct peer *peer)
         pthread_mutex_unlock(&peer->lock);
 }
 
+/* What is read of a peer without its lock, while another worker may change it: old or new, either
+ * will do. Changed under the lock. */
+#define PEEK(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#define POKE(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELAXED)
+
 static inline struct peer *find_peer(const struct wgvx *dp, uint32_t id)
 {
     return map_get(&dp->peers, id);

@@ -290,9 +290,9 @@ enum reason route_packet(struct lane *lane, struct peer *peer, uint8_t *message,
         return NO_ROUTE;
     if (length > lane->dp->mtu)
         return TOO_BIG;
-    if (!peer->has_endpoint)
+    if (!PEEK(peer->has_endpoint))
         return NO_ENDPOINT;
-    struct keypair *keypair = peer->current;
+    struct keypair *keypair = PEEK(peer->current);
     if (keypair && keypair_can_send(keypair, now)) {
         seal(lane, peer, keypair, message, length, now);
         return PASSED;
@@ -332,7 +332,8 @@ void seal(struct lane *lane, struct peer *peer, struct keypair *keypair, uint8_t
     uint32_t total = TRANSPORT_HEADER + padded + AEAD_TAG_LENGTH;
 
     peer_lock(dp, peer);
-    uint64_t counter = keypair->send_counter++;
+    uint64_t counter = keypair->send_counter;
+    POKE(keypair->send_counter, counter + 1);
     if (length)
         peer_data_sent(lane, peer, now);
     bool sent = peer->has_endpoint;

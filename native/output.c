@@ -51,7 +51,7 @@ static struct run *open_run(struct lane *lane, const struct peer *peer, uint32_t
         return NULL;
     struct run *run = &lane->runs.items[position - 1];
     if (run->peer != peer || run->closed || run->tos != tos || length > run->size ||
-        run->generation != peer->endpoint_generation || run->bytes + length > MAX_SEND ||
+        run->generation != PEEK(peer->endpoint_generation) || run->bytes + length > MAX_SEND ||
         run->count >= lane->dp->gso_segments)
         return NULL;
     return run;
@@ -63,9 +63,14 @@ static struct run *new_run(struct lane *lane, struct peer *peer, const wgvx_endp
     struct run *run = list_add(lane->runs);
     if (!run)
         return NULL;
-    *run = (struct run){.peer = peer, .endpoint = *endpoint, .tos = tos, .size = length};
+    *run = (struct run){.peer = peer, .tos = tos, .size = length};
+    if (endpoint)
+        run->endpoint = *endpoint;
     if (peer) {
+        peer_lock(lane->dp, peer); /* Another worker may hear it from elsewhere. */
+        run->endpoint = peer->endpoint;
         run->generation = peer->endpoint_generation;
+        peer_unlock(lane->dp, peer);
         lane->open_runs[peer->id % OPEN_RUNS] = lane->runs.count;
     }
     return run;
@@ -79,7 +84,7 @@ void send_message(struct lane *lane, struct peer *peer, const wgvx_endpoint *end
         return;
     struct run *run = peer ? open_run(lane, peer, length, tos) : NULL;
     if (!run)
-        run = new_run(lane, peer, peer ? &peer->endpoint : endpoint, length, tos);
+        run = new_run(lane, peer, endpoint, length, tos);
     if (!run) {
         lane->messages.count--;
         return;

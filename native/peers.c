@@ -143,10 +143,11 @@ bool wgvx_index_peer(wgvx *dp, uint32_t index, uint32_t *id)
 {
     enter(dp, 0);
     const struct keypair *keypair = map_get(&dp->keypairs, index);
-    if (keypair)
+    bool found = keypair && !keypair->retired;
+    if (found)
         *id = keypair->peer->id;
     leave(dp);
-    return keypair;
+    return found;
 }
 
 bool wgvx_open_handshake(wgvx *dp, uint32_t index)

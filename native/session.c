@@ -15,7 +15,7 @@
 bool keypair_can_send(const struct keypair *keypair, uint64_t now)
 {
     return keypair->may_send && now - keypair->birth < REJECT_AFTER_TIME &&
-           keypair->send_counter < REJECT_AFTER_MESSAGES;
+           PEEK(keypair->send_counter) < REJECT_AFTER_MESSAGES;
 }
 
 enum reason keypair_open(struct lane *lane, struct keypair *keypair, uint8_t *message,
@@ -87,7 +87,7 @@ bool peer_confirm(struct lane *lane, struct peer *peer, struct keypair *keypair)
         return false;
     retire(lane, peer->previous);
     peer->previous = peer->current;
-    peer->current = keypair;
+    POKE(peer->current, keypair);
     peer->next = NULL;
     return true;
 }
@@ -137,11 +137,11 @@ void peer_heard(struct lane *lane, struct peer *peer, const wgvx_endpoint *endpo
     if (peer->has_endpoint && same_endpoint(endpoint, &peer->endpoint))
         return;
     bool moved = !peer->has_endpoint || !same_remote(endpoint, &peer->endpoint);
-    peer->has_endpoint = true;
     peer->endpoint = *endpoint;
-    peer->endpoint_generation++;
+    POKE(peer->has_endpoint, true);
+    POKE(peer->endpoint_generation, peer->endpoint_generation + 1);
     if (moved) {
-        peer->gso_off_until = 0;
+        POKE(peer->gso_off_until, 0);
         peer_ask(lane, peer, ROAMED);
     }
 }
@@ -222,16 +222,22 @@ uint32_t peer_drop_staged(struct peer *peer)
 
 bool peer_send_staged(struct lane *lane, struct peer *peer, uint64_t now, bool or_keepalive)
 {
-    struct keypair *keypair = peer->current;
+    struct keypair *keypair = PEEK(peer->current);
     if (!keypair || !keypair_can_send(keypair, now))
         return false;
-    struct staged *staged;
-    if (!peer->staged && or_keepalive) {
+    peer_lock(lane->dp, peer);
+    struct staged *staged = peer->staged, *next; /* Another worker may stage more meanwhile. */
+    peer->staged = NULL;
+    peer->staged_end = &peer->staged;
+    peer->staged_count = 0;
+    peer_unlock(lane->dp, peer);
+    if (!staged && or_keepalive) {
         uint8_t *message = reserve(lane, TRANSPORT_HEADER + AEAD_TAG_LENGTH);
         if (message)
             seal(lane, peer, keypair, message, 0, now);
     }
-    while ((staged = unstage(peer))) {
+    for (; staged; staged = next) {
+        next = staged->next;
         uint8_t *message = reserve(lane, staged->length + 64);
         if (message) {
             memcpy(message + TRANSPORT_HEADER, staged->packet, staged->length);

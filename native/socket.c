@@ -324,7 +324,7 @@ static void mend(struct lane *lane, int fd, uint32_t job, int code)
         lane->dp->gso = false; /* Not here, however often we ask. */
     } else if (code == EMSGSIZE || code == EINVAL) {
         if (run->peer)
-            run->peer->gso_off_until = lane->now + GSO_PAUSE;
+            POKE(run->peer->gso_off_until, lane->now + GSO_PAUSE);
     } else {
         refused(lane, code, count);
         return;
@@ -352,7 +352,7 @@ static void send_jobs(struct lane *lane, int fd, uint32_t jobs)
 
 static bool may_segment(const struct lane *lane, const struct run *run)
 {
-    return lane->dp->gso && (!run->peer || lane->now >= run->peer->gso_off_until);
+    return lane->dp->gso && (!run->peer || lane->now >= PEEK(run->peer->gso_off_until));
 }
 
 void flush_messages(struct lane *lane)
