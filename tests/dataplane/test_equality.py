@@ -1,0 +1,112 @@
+"""Both data planes, the same datagrams, frames and edits: every byte that comes out, every counter
+and every table is the same (:mod:`tests.dataplane.twins`).
+
+WGVX_EQUALITY says how many times as many examples are drawn, others each time above 1: with 100 it
+takes some twenty minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.dataplane import steps as what
+from tests.dataplane.rig import mac, tunnel
+from tests.dataplane.twins import Twins, joining_class
+from tests.support.dataplanes import LIBRARIES, NATIVE
+from tests.support.segmenter import TCP
+
+TIMES = float(os.environ.get("WGVX_EQUALITY", "1"))
+
+pytestmark = pytest.mark.timeout(60 * max(1, TIMES))
+
+
+def examples(number: int) -> settings:
+    """So many, the same ones each time; unless more are wished for."""
+    return settings(
+        max_examples=max(1, int(number * TIMES)),
+        derandomize=TIMES <= 1,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+@pytest.fixture(scope="module", params=LIBRARIES)
+def library(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    native: Any = dict(zip(LIBRARIES, NATIVE, strict=True))[name]
+    for skip in native.marks:
+        pytest.skip(skip.args[0])
+    return name
+
+
+def prepared(library: str, *, forward: bool = True) -> Twins:
+    """A flood list, a static entry, and a session that waits for its first packet."""
+    native: Any = joining_class()(library)
+    twins = Twins(native, forward=forward)
+    for number in (2, 3):
+        twins.both("fdb_add", 42, bytes(6), tunnel(number))
+        twins.both("fdb_add", 43, bytes(6), tunnel(number, 6))
+    twins.both("fdb_add", 42, mac(9), tunnel(4))
+    twins.connect(3, initiator=False)
+    twins.check()
+    return twins
+
+
+def sequences(of: st.SearchStrategy[what.Step], most: int) -> st.SearchStrategy[list[what.Step]]:
+    """Any length is as likely as another: st.lists() draws five or so."""
+    return st.integers(0, most).flatmap(lambda n: st.lists(of, min_size=n, max_size=n))
+
+
+DATAGRAMS = what.weighted((5, what.incoming), (1, what.passes), (1, what.handshaking))
+FRAMES = what.weighted((5, what.outgoing), (1, what.passes), (2, what.edits))
+ANSWERS = st.builds(
+    what.Say,
+    st.sampled_from(["open_handshake", "open_handshake", "close_handshake"]),
+    st.sampled_from(what.INDICES).map(lambda index: (index,)),
+)
+DEMANDS = st.builds(what.Demand, st.sampled_from([1, 60]))
+HANDSHAKES = what.weighted((6, what.handshakes), (1, what.passes), (1, DEMANDS), (2, ANSWERS))
+
+
+def run(twins: Twins, sequence: list[what.Step]) -> None:
+    for step in sequence:
+        step.run(twins)
+        twins.check()
+
+
+@given(sequence=sequences(what.steps, 40), forward=st.booleans())
+@examples(100)
+def test_everything(library: str, sequence: list[what.Step], forward: bool) -> None:
+    run(prepared(library, forward=forward), sequence)
+
+
+@given(sequence=sequences(DATAGRAMS, 15))
+@examples(60)
+def test_datagrams(library: str, sequence: list[what.Step]) -> None:
+    run(prepared(library), sequence)
+
+
+@given(sequence=sequences(FRAMES, 20))
+@examples(60)
+def test_frames(library: str, sequence: list[what.Step]) -> None:
+    run(prepared(library), sequence)
+
+
+@given(sequence=sequences(HANDSHAKES, 20), demanded=st.booleans())
+@examples(40)
+def test_handshake_messages(library: str, sequence: list[what.Step], demanded: bool) -> None:
+    run(prepared(library), [what.Demand(60 * demanded), *sequence])
+
+
+def test_long_runs_are_joined(library: str) -> None:
+    """What the steps above draw does reach the coalescing, and in whole runs."""
+    twins = prepared(library)
+    stream = what.Stream(0, 1, (4, 4), TCP, 1200, 50, (0, 0, 0), (0, b""))
+    stream.run(twins)
+    assert twins.joins == 49
