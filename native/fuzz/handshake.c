@@ -1,7 +1,7 @@
 /* What is not transport data: type, length, mac1, mac2, cookie replies.
  *
  * One byte of settings, then records: a byte (bits 0 and 1: whose; 2: mac1 mended; 3: mac2 mended;
- * 4: the demand changes), one byte of length, so many bytes, and zeros up to the type's length where
+ * 4: the demand changes; 6 and 7: what it answers is awaited from now on, or no more), one byte of length, so many bytes, and zeros up to the type's length where
  * bit 5 says so.
  */
 #include <stdlib.h>
@@ -34,6 +34,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             wgvx_demand_mac2(node.dp, secret, nonce_key, until);
         }
         memcpy(message, body.data, body.left);
+        uint32_t index = get_le32(message + (get_le32(message) == 2 ? 8 : 4));
+        if (flags & 64)
+            wgvx_open_handshake(node.dp, index);
+        if (flags & 128)
+            wgvx_close_handshake(node.dp, index);
         if (flags & 32 && whole(get_le32(message)))
             length = whole(get_le32(message));
         if (flags & 4 && length >= 36)

@@ -160,6 +160,7 @@ def handshake() -> dict[str, bytes]:
             b"\0" + message(56, kind) + message(36, kind) + message(44, kind)
         )
         seeds[f"keyless-{kind}"] = b"\x10" + message(36, kind)
+        seeds[f"awaited-{kind}"] = b"\0" + message(100, kind) + message(164, kind)
     return seeds
 
 
