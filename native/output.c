@@ -57,6 +57,16 @@ static struct run *open_run(struct lane *lane, const struct peer *peer, uint32_t
     return run;
 }
 
+/* The run of somebody who has proven nothing, if the last one was his, too: a flood's answers. */
+static struct run *same_stranger(struct lane *lane, const wgvx_endpoint *endpoint, uint32_t length)
+{
+    struct run *run = lane->runs.count ? &lane->runs.items[lane->runs.count - 1] : NULL;
+    if (!run || run->peer || run->closed || run->size != length || run->count >= lane->dp->gso_segments ||
+        memcmp(&run->endpoint, endpoint, sizeof *endpoint) != 0)
+        return NULL;
+    return run;
+}
+
 static struct run *new_run(struct lane *lane, struct peer *peer, const wgvx_endpoint *endpoint,
                            uint32_t length, uint8_t tos)
 {
@@ -82,7 +92,8 @@ void send_message(struct lane *lane, struct peer *peer, const wgvx_endpoint *end
     struct message *message = list_add(lane->messages);
     if (!message)
         return;
-    struct run *run = peer ? open_run(lane, peer, length, tos) : NULL;
+    struct run *run =
+        peer ? open_run(lane, peer, length, tos) : same_stranger(lane, endpoint, length);
     if (!run)
         run = new_run(lane, peer, endpoint, length, tos);
     if (!run) {

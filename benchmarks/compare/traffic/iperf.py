@@ -11,6 +11,10 @@ from benchmarks.compare.contenders.base import Contender
 from benchmarks.compare.processes import GRACE, wait_for
 
 
+CONGESTION = "cubic"
+"""Whatever the host's default is: a comparison wants the same everywhere, and most hosts have this."""
+
+
 class Iperf:
     """A server at b for one test, and its client at a, which is under way from now on."""
 
@@ -21,7 +25,8 @@ class Iperf:
         wait_for(lambda: _listens(self._server.pid), "iperf3 listens", self._server)
         self._timeout = seconds + GRACE
         self._client = a.start(
-            *("iperf3", "--client", address, "--time", f"{seconds:g}", "--json", *options)
+            *("iperf3", "--client", address, "--congestion", CONGESTION),
+            *("--time", f"{seconds:g}", "--json", *options),
         )
 
     def result(self) -> dict[str, Any]:
