@@ -59,7 +59,8 @@ def build_parts(
         )
         found = [Path(builder.compile(tmpdir=str(folder)))]
     spec = importlib.util.spec_from_file_location(module, found[0])
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded.ffi, loaded.lib

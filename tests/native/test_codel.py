@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -57,9 +58,9 @@ def test_a_burst_shorter_than_an_interval_loses_nothing(queue: Queue) -> None:
 def test_a_standing_queue_loses_one_an_interval_and_then_more_often(queue: Queue) -> None:
     drops = list(queue.pass_packets(TARGET, 20 * INTERVAL))
     assert drops[0] == INTERVAL
-    gaps = [later - earlier for earlier, later in zip(drops, drops[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(drops)]
     assert gaps[0] == INTERVAL
-    assert all(gap <= before + STEP for before, gap in zip(gaps, gaps[1:], strict=False))
+    assert all(gap <= before + STEP for before, gap in pairwise(gaps))
     # The law is interval / sqrt(count), so n drops take about 2 sqrt(n) intervals.
     assert 80 < len(drops) < 120
 

@@ -15,10 +15,10 @@ from wgvx.dataplane.reference import ReferenceDataPlane
 from wgvx.drops import Reason
 from wgvx.engine import PeerInfo
 from wgvx.node import Node
-from wgvx.pump import clock
 from wgvx.ports.maker import PortMaker
 from wgvx.ports.memory import MemoryPort
 from wgvx.ports.memory_maker import MemoryMaker
+from wgvx.pump import clock
 from wgvx.wireguard.sessions import Endpoint
 
 VNI = 4200
