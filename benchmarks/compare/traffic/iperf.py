@@ -10,9 +10,8 @@ from typing import Any
 from benchmarks.compare.contenders.base import Contender
 from benchmarks.compare.processes import GRACE, wait_for
 
-
 CONGESTION = "cubic"
-"""Whatever the host's default is: a comparison wants the same everywhere, and most hosts have this."""
+"""Whatever the host's default is: a comparison wants the same everywhere, and most have this."""
 
 
 class Iperf:
