@@ -45,8 +45,11 @@ ffi, lib = build_parts(
     long threads(struct fdb *, int count, long turns);
     """,
     [],
-    source=scarce("fdb.c")
+    source=scarce("fdb_table.c")
     + """
+    #include "fdb_groups.c"
+    #include "fdb.c"
+
     struct rows { struct fdb_row *out; size_t room, count; };
 
     static void keep(const struct fdb_row *row, void *with)
@@ -66,7 +69,7 @@ ffi, lib = build_parts(
 
     static uint32_t capacity(struct fdb *fdb)
     {
-        return fdb->table->capacity;
+        return fdb->table.storage->capacity;
     }
 
     static void learn_many(struct fdb *fdb, const uint8_t (*macs)[6], size_t count,
