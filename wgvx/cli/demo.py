@@ -211,7 +211,10 @@ def _with_namespaces(nodes: list[Running]) -> None:
         output.heading(f"forwarding table of {node.site.name}")
         fdb.print_rows(ask(find(node.site.name), "fdb"))
     output.line()
-    show.print_node(_show(near))
+    shown = _show(near)
+    show.print_node(shown)
+    if shown["dataplane"] == "reference":
+        output.line("\nThat was the slow data plane: `wgvx doctor` tells of the native one.")
 
 
 def _show(node: Running) -> dict[str, Any]:

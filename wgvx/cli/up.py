@@ -38,6 +38,11 @@ FAILED_WITH_COMMAND = 125
 COMMAND_PATIENCE = 5.0
 """Seconds that COMMAND has to act on SIGTERM once the node ends without it."""
 
+SLOWER = (
+    "the native data plane is not here: the reference one, in Python, serves, many times slower "
+    "(`wgvx doctor` tells how to have the native one)"
+)
+
 DESCRIPTION = """\
 Run the node that NAME describes, in the foreground, until SIGTERM or SIGINT. "wgvx: NAME ready"
 is printed when its UDP port is bound and its TAPs are up; it waits for no peer.
@@ -52,6 +57,11 @@ examples:
   wgvx up site-a                          /etc/wgvx/site-a.toml, TAPs here, as root
   wgvx up ./a.toml --rootless             no privilege; then: wgvx exec a -- ip address
   wgvx up ./a.toml -- ping -c 3 10.0.0.2  one command on the overlay
+
+environment:
+  WGVX_DATAPLANE                          as --dataplane, which goes first
+  WGVX_AEAD                               the library that the native data plane encrypts with:
+                                          ipsec-mb or openssl (default: the faster one that is here)
 
 exit status: 0 done, 1 failed while running, 2 bad usage or configuration. With COMMAND: its own,
 128 + the signal that ended it, 126 or 127 where it cannot be started, 125 where wgvx failed
@@ -78,8 +88,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--dataplane",
         choices=NAMES,
         default=os.environ.get("WGVX_DATAPLANE") or None,
-        help="which one (default: native where it was built; WGVX_DATAPLANE). WGVX_AEAD names the "
-        "library that the native one encrypts with: ipsec-mb or openssl",
+        help="what handles the packets: native, in C, or reference, in Python and many times "
+        "slower (default: native where it was built; WGVX_DATAPLANE)",
     )
     parser.add_argument(
         "--offload",
@@ -93,7 +103,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="N",
         type=_workers,
         default=1,
-        help="threads of the native data plane, for several peers or flows (default: 1)",
+        help=f"threads of the native data plane, 1 to {MAX_QUEUES}: sending spreads flow by flow, "
+        "receiving peer by peer (default: 1)",
     )
     parser.add_argument("--verbose", "-v", action="store_true", help="log more")
 
@@ -121,7 +132,8 @@ def run(args: argparse.Namespace) -> int:
             needs_ports = bool(config.networks) or rootless
             provision = partial(Provisioner.start, rootless) if needs_ports else None
             node = Node(config, dataplane, provision, offloads=args.offload, workers=args.workers)
-            return run_loop(_serve(node, config, lock, command))
+            slower = args.dataplane is None and dataplane.name == "reference"
+            return run_loop(_serve(node, config, lock, command, slower=slower))
         finally:
             lock.release()
     except (AlreadyRunning, NoFolder, PortError, PortGone, UnderlayError) as error:
@@ -149,7 +161,9 @@ def _workers(text: str) -> int:
     return int(text)
 
 
-async def _serve(node: Node, config: Config, lock: NodeLock, command: list[str] | None) -> int:
+async def _serve(
+    node: Node, config: Config, lock: NodeLock, command: list[str] | None, *, slower: bool
+) -> int:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, node.stop)
@@ -159,6 +173,8 @@ async def _serve(node: Node, config: Config, lock: NodeLock, command: list[str] 
         await control.start()
         await uapi.start()
         _say_ready(config.name, command)
+        if slower:
+            log.warning(SLOWER)
         if command is None or node.is_ending:
             return await node.ended()
         return await _with_command(node, command)
