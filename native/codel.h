@@ -25,13 +25,19 @@ static inline uint64_t codel_interval(uint64_t interval, uint32_t count)
     return (uint64_t)((double)interval / sqrt(count));
 }
 
+/* Nothing was in the queue until just now: what comes out next waited for its reader alone. */
+static inline void codel_was_empty(struct codel *codel)
+{
+    codel->first_above = 0;
+    codel->dropping = false;
+}
+
 /* Whether what waited for `waited` nanoseconds is to be dropped. */
 static inline bool codel_drops(struct codel *codel, uint64_t waited, uint64_t now,
                                uint64_t target, uint64_t interval)
 {
     if (waited < target) {
-        codel->first_above = 0;
-        codel->dropping = false;
+        codel_was_empty(codel); /* or as good as */
         return false;
     }
     if (!codel->first_above) {

@@ -111,38 +111,60 @@ static void adapt(struct worker *worker, uint32_t received, uint32_t bytes)
 }
 
 /* Whether a datagram has to go for its sender to slow down: the receive buffer has held a queue for
- * too long. It is the last one of a large receive, for what is before it stays one piece then. */
-static bool is_congested(struct lane *lane, const struct told *told, uint32_t length,
-                         uint64_t realtime)
+ * too long.
+ *
+ * RFC 8289 lets the last packet of a queue go. We cannot see how many are left, but the first of a
+ * call that arrived after the call before it found the buffer empty: if it is late, it is because
+ * we are, on a busy machine, and with nobody before it there is nobody to slow down. */
+static bool is_congested(struct lane *lane, unsigned family, const struct told *told, bool first,
+                         uint32_t length, uint64_t realtime)
 {
+    struct codel *queue = &lane->worker->queues[family];
+    uint64_t last_read = lane->worker->last_reads[family];
     if (!told->arrived || realtime < told->arrived)
         return false;
-    if (!codel_drops(&lane->worker->queue, realtime - told->arrived, lane->now, CODEL_TARGET,
-                     CODEL_INTERVAL))
+    if (first && told->arrived > last_read) {
+        if (told->arrived - last_read > CODEL_INTERVAL)
+            codel_was_empty(queue);
         return false;
-    if (length < CODEL_SMALLEST)
+    }
+    if (!codel_drops(queue, realtime - told->arrived, lane->now, CODEL_TARGET, CODEL_INTERVAL))
+        return false;
+    if ((told->size && told->size < length ? told->size : length) < CODEL_SMALLEST)
         return false;
     drop(lane, CONGESTED);
     return true;
 }
 
-static void process(struct lane *lane, int number, uint64_t realtime)
+/* Takes one datagram out of a receive: the last one, for what is before it stays one piece then, or
+ * before a small last one, which a sender joined to others' packets, the one before it. Returns how
+ * much is left. */
+static uint32_t take_out(uint8_t *data, uint32_t length, uint32_t size)
+{
+    uint32_t last = (length - 1) % size + 1;
+    if (last >= CODEL_SMALLEST || last == length)
+        return length - last;
+    memmove(data + length - last - size, data + length - last, last);
+    return length - size;
+}
+
+static void process(struct lane *lane, unsigned family, int number, uint64_t realtime)
 {
     struct worker *worker = lane->worker;
     struct mmsghdr *message = &worker->rx_messages[number];
+    uint8_t *data = worker->rx_parts[number].iov_base;
     uint32_t length = message->msg_len;
     struct told told = {0};
     wgvx_endpoint endpoint;
     read_source(&worker->rx_sources[number], &endpoint);
     read_control(&message->msg_hdr, &endpoint, &told);
     uint32_t size = told.size ? told.size : length + 1;
-    if (is_congested(lane, &told, length, realtime)) {
-        uint32_t last = told.size ? (length - 1) % size + 1 : length;
-        length -= last;
+    if (is_congested(lane, family, &told, number == 0, length, realtime)) {
+        length = take_out(data, length, size);
         if (!length)
             return;
     }
-    receive(lane, worker->rx_parts[number].iov_base, length, size, &endpoint, told.tos, lane->now);
+    receive(lane, data, length, size, &endpoint, told.tos, lane->now);
 }
 
 void pump_socket(struct lane *lane, unsigned family)
@@ -159,8 +181,9 @@ void pump_socket(struct lane *lane, unsigned family)
         uint64_t realtime = clock_read(CLOCK_REALTIME);
         for (int i = 0; i < received; i++) {
             bytes += worker->rx_messages[i].msg_len;
-            process(lane, i, realtime);
+            process(lane, family, i, realtime);
         }
+        worker->last_reads[family] = realtime;
         flush(lane); /* The frames stand in the buffers that the next call fills. */
         adapt(worker, (uint32_t)received, bytes - before);
         if ((uint32_t)received < asked)

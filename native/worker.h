@@ -23,7 +23,8 @@ struct worker {
     struct iovec rx_parts[RX_MESSAGES];
     struct sockaddr_storage rx_sources[RX_MESSAGES];
     _Alignas(struct cmsghdr) uint8_t rx_control[RX_MESSAGES][CONTROL_ROOM];
-    struct codel queue; /* the receive buffers */
+    struct codel queues[2];   /* the receive buffers, IPv4's and IPv6's */
+    uint64_t last_reads[2];   /* of them, in nanoseconds of CLOCK_REALTIME */
     uint32_t rx_batch; /* how many datagrams the next call asks for */
     uint8_t *tap;      /* a virtio-net header and a frame */
 };
