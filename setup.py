@@ -2,4 +2,8 @@
 
 from setuptools import setup
 
-setup(cffi_modules=["native/build.py:make_ffi"])
+setup(
+    cffi_modules=["native/build.py:make_ffi"],
+    # Also where no source is newer: a library may have come since.
+    options={"build_ext": {"force": True}},
+)

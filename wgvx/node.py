@@ -143,6 +143,11 @@ class Node:
         return await self._ended
 
     @property
+    def workers(self) -> int:
+        """Threads of the data plane that pump; 0 where the event loop does."""
+        return self._workers if isinstance(self._pump, WorkerPump) else 0
+
+    @property
     def is_ending(self) -> bool:
         """Whether the node was told to stop, or cannot go on."""
         return self._ended is not None and self._ended.done()

@@ -151,6 +151,12 @@ class WorkerPump(Pump):
         taken = device.set_offload("tso" in self._offloads, "uso" in self._offloads)
         self._dataplane.offloads |= taken
         self._devices[port] = device
+        if len(device.fds) < self._workers:
+            log.warning(
+                "TAP %s was made with one queue: one of %d workers reads it; with "
+                "`ip tuntap add %s mode tap multi_queue` all would",
+                *(device.name, self._workers, device.name),
+            )
         for worker in range(1, self._workers + 1):
             # One that was adopted may have fewer queues than there are workers.
             descriptor = device.fds[min(worker, len(device.fds)) - 1]

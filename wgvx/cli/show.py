@@ -84,11 +84,12 @@ def print_node(node: dict[str, Any]) -> None:
     """One node for people, a block each for the node, its peers, networks and drops."""
     output.title(f"node: {node['name']}")
     offloads = ", ".join(name for name, on in node["offloads"].items() if on) or "none"
+    workers = f", {node['workers']} workers" if node["workers"] > 1 else ""
     output.fields(
         [
             ("public key", node["public_key"] or "none"),
             ("listening port", node["listen_port"]),
-            ("data plane", f"{node['dataplane']} ({node['aead']}), offloads: {offloads}"),
+            ("data plane", f"{node['dataplane']} ({node['aead']}){workers}, offloads: {offloads}"),
         ]
     )
     for peer in node["peers"]:

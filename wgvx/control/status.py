@@ -27,6 +27,7 @@ def show(node: Node) -> dict[str, Any]:
         "listen_port": node.listen_port,
         "dataplane": dataplane.name,
         "aead": dataplane.aead,
+        "workers": node.workers,
         "offloads": {name: name in dataplane.offloads for name in offloads.NAMES},
         "tunnel_mtu": node.tunnel_mtu,
         "peers": [_peer(node, info) for info in engine.peers.values()],

@@ -8,7 +8,7 @@ from wgvx.dataplane.reference import ReferenceDataPlane
 NAMES = ("native", "reference")
 
 NOT_BUILT = (
-    "the native data plane was not built: `apt-get install gcc libc6-dev python3-dev libssl-dev` "
+    "the native data plane is not here: `apt-get install gcc libc6-dev python3-dev libssl-dev` "
     "and install wgvx again"
 )
 
