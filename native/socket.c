@@ -124,7 +124,7 @@ static bool is_congested(struct lane *lane, unsigned family, const struct told *
     if (!told->arrived || realtime < told->arrived)
         return false;
     if (first && told->arrived > last_read) {
-        if (told->arrived - last_read > CODEL_INTERVAL)
+        if (told->arrived - last_read > CODEL_INTERVAL || realtime - told->arrived < CODEL_TARGET)
             codel_was_empty(queue);
         return false;
     }
