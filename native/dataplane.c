@@ -154,7 +154,9 @@ void wgvx_transmit(wgvx *dp, uint32_t port, const uint8_t *header, const uint8_t
         memcpy(&vnet, header, VNET_HEADER_LENGTH);
     enter(dp, now);
     struct port *from = map_get(&dp->ports, port);
-    if (from)
+    if (length > MAX_FRAME)
+        drop(dp->python, TOO_BIG); /* no TAP's */
+    else if (from)
         transmit(dp->python, from, header ? &vnet : NULL, frame, length, now);
     leave(dp);
 }

@@ -1,4 +1,4 @@
-/* The way of a frame out, top to bottom: transmit (FDB) -> encapsulate (VXLAN, UDP, IP) ->
+/* The way of a frame out, top to bottom: transmit (vtep.c) -> encapsulate (VXLAN, UDP, IP) ->
  * route_packet (allowed IPs, staging) -> seal. Twin of the same in wgvx/dataplane/reference.py.
  */
 #include "dataplane.h"
@@ -8,78 +8,6 @@
 #define REKEY_AFTER_TIME (120 * SECOND)
 /* What an arena needs around a frame: headers before it, padding and tag behind. */
 #define AROUND (TRANSPORT_HEADER + IPV6_HEADER + UDP_HEADER + VXLAN_HEADER + 15 + AEAD_TAG_LENGTH)
-
-/* --- where it goes ----------------------------------------------------------------------------- */
-
-static bool is_group(const uint8_t *mac)
-{
-    return mac[0] & 1;
-}
-
-static bool is_valid_source(const uint8_t *mac)
-{
-    static const uint8_t zero[6];
-    return !is_group(mac) && memcmp(mac, zero, 6);
-}
-
-/* 01:80:c2:00:00:01 to 0f: a bridge never forwards them (IEEE 802.1Q, table 8-1). */
-static bool is_reserved_group(const uint8_t *mac)
-{
-    return !memcmp(mac, "\x01\x80\xc2\0\0", 5) && mac[5] >= 1 && mac[5] <= 0x0F;
-}
-
-static bool learn(struct lane *lane, struct network *network, const uint8_t *mac,
-                  const struct place *place, uint64_t now)
-{
-    if (lane->last_learned.network == network && !memcmp(lane->last_learned.mac, mac, 6) &&
-        !memcmp(&lane->last_learned.place, place, sizeof *place))
-        return true; /* In this very burst: nothing has changed since. */
-    if (!fdb_learn(network->fdb, mac, place, now))
-        return false;
-    lane->last_learned.network = network;
-    memcpy(lane->last_learned.mac, mac, 6);
-    lane->last_learned.place = *place;
-    return true;
-}
-
-/* Which way a frame goes: one VTEP, one port, or everywhere. */
-struct forwarding {
-    struct vteps remotes;
-    struct place one; /* what remotes points to, for a single one */
-    struct port *port;
-    bool everywhere;
-};
-
-static enum reason forward(struct lane *lane, struct port *port, const uint8_t *frame,
-                           uint32_t length, uint64_t now, struct forwarding *to)
-{
-    struct network *network = port->network;
-    struct place here = {.port = port->id};
-    if (length < ETHERNET_HEADER)
-        return SHORT_FRAME;
-    if (!is_valid_source(frame + 6))
-        return BAD_SOURCE_MAC;
-    if (is_reserved_group(frame))
-        return RESERVED_GROUP;
-    if (!learn(lane, network, frame + 6, &here, now))
-        return STATIC_MOVED;
-    *to = (struct forwarding){0};
-    if (!is_group(frame) && fdb_lookup(network->fdb, frame, now, &to->one)) {
-        if (to->one.vtep_length) {
-            to->remotes = (struct vteps){1, &to->one};
-            return PASSED;
-        }
-        if (to->one.port == port->id)
-            return SAME_PORT;
-        to->port = map_get(&lane->dp->ports, to->one.port);
-        return PASSED;
-    }
-    to->everywhere = true;
-    to->remotes = *fdb_replication(network->fdb, frame);
-    if (!to->remotes.count && !network->ports->next)
-        return NO_REMOTE;
-    return PASSED;
-}
 
 /* --- one VTEP ---------------------------------------------------------------------------------- */
 
@@ -96,7 +24,7 @@ struct path {
 };
 
 static struct path path_to(const struct lane *lane, struct network *network,
-                           const struct place *remote, uint16_t source_port, uint8_t frame_ecn)
+                           const struct place *remote)
 {
     const struct wgvx *dp = lane->dp;
     bool v4 = remote->vtep_length == 4;
@@ -105,16 +33,28 @@ static struct path path_to(const struct lane *lane, struct network *network,
         .remote = remote,
         .source = v4 ? dp->source4 : dp->source6,
         .peer = route(dp, remote->vtep, remote->vtep_length),
-        .source_port = source_port,
-        .ecn = ecn_encapsulate(frame_ecn),
         .head = (v4 ? IPV4_HEADER : IPV6_HEADER) + UDP_HEADER + VXLAN_HEADER,
     };
     if (path.source)
         path.pseudo = checksum_add(path.source->bytes, path.source->length) +
                       checksum_add(remote->vtep, remote->vtep_length) + sum_of(PROTOCOL_UDP) +
-                      sum_of(source_port) + sum_of(network->udp_port) +
+                      sum_of(network->udp_port) +
                       checksum_add(network->header, VXLAN_HEADER);
     return path;
+}
+
+/* The flow and the congestion codepoint of the first frame are those of all. It has to be finished:
+ * where a checksum belongs is for the sender to say, were it into the IP header. */
+static void follow(struct path *paths, uint32_t count, const uint8_t *frame, uint32_t length)
+{
+    struct inner inner = inner_of(frame, length);
+    uint16_t source_port = flow_source_port(frame, length, &inner);
+    uint8_t ecn = ecn_encapsulate(inner.version ? ecn_at(frame + inner.l3) : 0);
+    for (uint32_t i = 0; i < count; i++) {
+        paths[i].source_port = source_port;
+        paths[i].ecn = ecn;
+        paths[i].pseudo += sum_of(source_port);
+    }
 }
 
 /* IPv4: no options, DF clear, a real checksum. IPv6: no extension headers, flow label 0. */
@@ -174,7 +114,7 @@ static enum reason encapsulate(struct lane *lane, const struct path *path, uint8
 
 /* --- all of them ------------------------------------------------------------------------------- */
 
-static uint32_t to_one(struct lane *lane, struct segments *segments, const struct path *path,
+static uint32_t to_one(struct lane *lane, struct segments *segments, struct path *path,
                        uint64_t now)
 {
     uint32_t sent = 0;
@@ -183,7 +123,10 @@ static uint32_t to_one(struct lane *lane, struct segments *segments, const struc
         uint8_t *message = reserve(lane, length + AROUND);
         if (!message)
             break;
-        uint64_t sum = segments_next(segments, message + TRANSPORT_HEADER + path->head);
+        uint8_t *frame = message + TRANSPORT_HEADER + path->head;
+        uint64_t sum = segments_next(segments, frame);
+        if (i == 0)
+            follow(path, 1, frame, length);
         enum reason reason = encapsulate(lane, path, message, length, sum, now);
         if (reason == PASSED)
             sent++;
@@ -194,13 +137,15 @@ static uint32_t to_one(struct lane *lane, struct segments *segments, const struc
 }
 
 /* Head-end replication: each copy is a packet. A segment's copies leave before the next one's. */
-static uint32_t to_many(struct lane *lane, struct segments *segments, const struct path *paths,
+static uint32_t to_many(struct lane *lane, struct segments *segments, struct path *paths,
                         uint32_t count, uint64_t now)
 {
     uint32_t sent = 0;
     for (uint32_t i = 0; i < segments->count; i++) {
         uint32_t length = (uint32_t)segments_length(segments);
         uint64_t sum = segments_next(segments, lane->scratch);
+        if (i == 0)
+            follow(paths, count, lane->scratch, length);
         bool any = false;
         for (uint32_t j = 0; j < count; j++) {
             uint8_t *message = reserve(lane, length + AROUND);
@@ -221,20 +166,16 @@ static uint32_t to_many(struct lane *lane, struct segments *segments, const stru
 static void to_remotes(struct lane *lane, struct network *network, struct segments *segments,
                        const struct vteps *remotes, uint64_t now)
 {
-    const uint8_t *frame = segments->frame;
-    struct inner inner = inner_of(frame, segments->length);
-    uint16_t source_port = flow_source_port(frame, segments->length, &inner);
-    uint8_t ecn = inner.version ? ecn_at(frame + inner.l3) : 0;
     uint32_t sent;
     if (remotes->count == 1) {
-        struct path path = path_to(lane, network, remotes->places, source_port, ecn);
+        struct path path = path_to(lane, network, remotes->places);
         sent = to_one(lane, segments, &path, now);
     } else {
         struct path *paths = malloc(remotes->count * sizeof *paths);
         if (!paths)
             return;
         for (uint32_t i = 0; i < remotes->count; i++)
-            paths[i] = path_to(lane, network, &remotes->places[i], source_port, ecn);
+            paths[i] = path_to(lane, network, &remotes->places[i]);
         sent = to_many(lane, segments, paths, remotes->count, now);
         free(paths);
     }
@@ -269,7 +210,7 @@ void transmit(struct lane *lane, struct port *port, const struct vnet_header *he
         drop(lane, length < ETHERNET_HEADER ? SHORT_FRAME : INNER_MALFORMED);
         return;
     }
-    enum reason reason = forward(lane, port, frame, length, now, &to);
+    enum reason reason = vtep_outbound(lane, port, frame, length, now, &to);
     if (reason != PASSED) {
         lane->drops[reason] += segments.count;
         return;

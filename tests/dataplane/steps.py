@@ -30,6 +30,7 @@ from tests.native.superframes import SuperFrame, super_frames, tcp_segment, udp_
 from tests.support.segmenter import NEEDS_CSUM, TCP, TCPV4, UDP, UDP_L4, VnetHeader
 from tests.vxlan.packets import (
     BROADCAST,
+    address,
     ethernet,
     fragment_header,
     ipv4,
@@ -214,6 +215,22 @@ def rare(draw: st.DrawFn, number: int) -> list[bytes]:
     return [packet(headers + segment, first, source=number, family=6)]
 
 
+STRANGE = {
+    4: [address(text) for text in ("127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255")]
+    + [address(text) for text in ("169.254.0.1", "192.0.2.1", "0.0.0.1", "126.255.255.255")],
+    6: [address(text) for text in ("::", "::1", "::2", "ff02::1", "fe80::1", "2001:db8::1")],
+}
+
+
+@st.composite
+def strange(draw: st.DrawFn, number: int) -> list[bytes]:
+    """From and to addresses that no host has, or not every one."""
+    family = draw(families)
+    ends = st.sampled_from([*STRANGE[family], tunnel(number, family), tunnel(US, family)])
+    more: dict[str, Any] = {"source": draw(ends), "destination": draw(ends)}
+    return [ipv4(bytes(20), **more) if family == 4 else ipv6(bytes(20), **more)]
+
+
 @lru_cache
 def tunnel_packets(number: int) -> st.SearchStrategy[list[bytes]]:
     """Plaintexts of a peer."""
@@ -225,6 +242,7 @@ def tunnel_packets(number: int) -> st.SearchStrategy[list[bytes]]:
         mutated([plaintext for plaintext in known if plaintext]).map(lambda changed: [changed]),
         fragments(number),
         rare(number),
+        strange(number),
     )
 
 
@@ -313,6 +331,8 @@ class Stream:
     """Of the datagrams, of the tunnel packets and of the flow."""
     odd: tuple[int, bytes]
     """Where, and what: a plaintext."""
+    strides: tuple[int, int] = (1, 1)
+    """How IPv4 identifications and TCP's sequence numbers count up."""
     station: bytes = mac(US)
 
     def run(self, twins: Twins) -> None:
@@ -324,7 +344,10 @@ class Stream:
         plaintexts = []
         for n in range(self.count):
             payload = self.payload // 2 if n == self.count - 1 else self.payload
-            flow = inner_packet(inner, self.protocol, self.ecn[2], payload, n, n * self.payload)
+            identification, sent = (n * stride for stride in self.strides)
+            flow = inner_packet(
+                inner, self.protocol, self.ecn[2], payload, identification, sent * self.payload
+            )
             frame = ethernet(flow, TYPES[inner], destination=self.station, source=mac(number))
             made = carrying(frame, source=number, destination=self.destination, family=outer, **tos)
             plaintexts.append(made.ljust(-(-len(made) // 16) * 16, b"\0"))
@@ -338,6 +361,7 @@ class Stream:
 @st.composite
 def streams(draw: st.DrawFn) -> Stream:
     ecns = st.integers(0, 3)
+    strides = st.sampled_from([1, 1, 1, 0, 2])
     ping = packet(PING, 1)
     odd = draw(st.sampled_from([b"", b"", ping, packet(bytes(16), flags=0x2000), b"\x45"]))
     return Stream(
@@ -349,6 +373,7 @@ def streams(draw: st.DrawFn) -> Stream:
         draw(st.sampled_from([2, 3, 17, 50, 64, 66])),
         (draw(ecns), draw(ecns), draw(ecns)),
         (draw(numbers), odd),
+        (draw(strides), draw(strides)),
         draw(st.sampled_from([mac(US), mac(3), BROADCAST])),
     )
 

@@ -15,14 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.dataplane import steps as what
-from tests.dataplane.rig import mac, tunnel
+from tests.dataplane.rig import US, mac, tunnel
 from tests.dataplane.twins import Twins, joining_class
 from tests.support.dataplanes import LIBRARIES, NATIVE
-from tests.support.segmenter import TCP
+from tests.support.segmenter import NEEDS_CSUM, TCP, VnetHeader
+from tests.vxlan.packets import ethernet
 
 TIMES = float(os.environ.get("WGVX_EQUALITY", "1"))
 
-pytestmark = pytest.mark.timeout(60 * max(1, TIMES))
+pytestmark = pytest.mark.timeout(600 * max(1, TIMES))  # shrinking takes its time
 
 
 def examples(number: int) -> settings:
@@ -46,13 +47,15 @@ def library(request: pytest.FixtureRequest) -> str:
 
 
 def prepared(library: str, *, forward: bool = True) -> Twins:
-    """A flood list, a static entry, and a session that waits for its first packet."""
+    """Flood lists, a static entry, a default route, and a session that waits to be confirmed."""
     native: Any = joining_class()(library)
     twins = Twins(native, forward=forward)
     for number in (2, 3):
         twins.both("fdb_add", 42, bytes(6), tunnel(number))
         twins.both("fdb_add", 43, bytes(6), tunnel(number, 6))
     twins.both("fdb_add", 42, mac(9), tunnel(4))
+    twins.both("add_allowed_ip", 4, (bytes(4), 0))
+    twins.both("add_allowed_ip", 4, (bytes(16), 0))
     twins.connect(3, initiator=False)
     twins.check()
     return twins
@@ -102,6 +105,16 @@ def test_frames(library: str, sequence: list[what.Step]) -> None:
 @examples(40)
 def test_handshake_messages(library: str, sequence: list[what.Step], demanded: bool) -> None:
     run(prepared(library), [what.Demand(60 * demanded), *sequence])
+
+
+def test_a_checksum_may_belong_into_the_ip_header(library: str) -> None:
+    """So that it changes what the tunnel packet says of the frame's flow and congestion."""
+    twins = prepared(library)
+    flow = what.inner_packet(4, TCP, 1, 100, 7)
+    frame = ethernet(flow, destination=mac(2), source=mac(US))
+    for offset in (0, 1, 12, 20):
+        what.EnterLarge(0, VnetHeader(NEEDS_CSUM, 0, 0, 0, 14, offset), frame).run(twins)
+        twins.check()
 
 
 def test_long_runs_are_joined(library: str) -> None:
