@@ -164,6 +164,17 @@ def handshake() -> dict[str, bytes]:
     return seeds
 
 
+def tables() -> dict[str, bytes]:
+    edits = b"".join(bytes([n % 16, n % 4, n % 3, n, n * 7 % 33]) for n in range(40))
+    return {
+        "prefixes": b"\0" + edits,
+        "counters": b"\1" + b"".join(bytes([n % 14, 0, 9, 0, n]) for n in range(20)),
+        "stations": b"\2\x11" + edits,
+        "few-stations": b"\2\x05" + edits,
+        "still-stations": b"\2\0" + edits,
+    }
+
+
 if __name__ == "__main__":
-    for make in (receive, transmit, segment, coalesce, handshake):
+    for make in (receive, transmit, segment, coalesce, handshake, tables):
         write(make.__name__, make())
