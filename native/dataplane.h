@@ -184,7 +184,6 @@ struct lane {
     struct sender *sender;
     struct coalesced *joined;
     bool notified; /* Python was told that there is something to take */
-    wgvx_io io;
 };
 
 struct address {
@@ -311,6 +310,25 @@ enum reason deliver_udp(struct lane *, const uint8_t *source, const uint8_t *des
 /* A handshake message of whatever type but transport data. */
 enum reason hand_up(struct lane *, const uint8_t *message, uint32_t length, const wgvx_endpoint *,
                     uint64_t now);
+
+/* --- vtep.c ------------------------------------------------------------------------------------ */
+
+/* Which way a frame goes: one VTEP, one port, or everywhere. */
+struct forwarding {
+    struct vteps remotes;
+    struct place one; /* what remotes points to, for a single one */
+    struct port *port;
+    bool everywhere;
+};
+
+/* A frame entered on a local port: see Vtep.outbound. */
+enum reason vtep_outbound(struct lane *, struct port *, const uint8_t *frame, uint32_t length,
+                          uint64_t now, struct forwarding *);
+/* A frame came out of the tunnel from the VTEP with tunnel address `source`: see Vtep.inbound.
+ * Never to another VTEP (split horizon). *out is the one port, NULL for all of them. */
+enum reason vtep_inbound(struct lane *, struct network *, const uint8_t *source,
+                         unsigned address_length, const uint8_t *frame, uint32_t length,
+                         uint64_t now, struct port **out);
 
 /* --- outbound.c -------------------------------------------------------------------------------- */
 

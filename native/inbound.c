@@ -42,50 +42,6 @@ static bool is_vxlan_port(const struct wgvx *dp, uint16_t port)
     return false;
 }
 
-static bool is_own_mac(const struct network *network, const uint8_t *mac)
-{
-    for (const struct port *port = network->ports; port; port = port->next)
-        if (port->has_mac && !memcmp(port->mac, mac, 6))
-            return true;
-    return false;
-}
-
-/* The VTEP's rules for a frame out of the tunnel: see Vtep.inbound. Never to another VTEP (split
- * horizon). *out is the one port, NULL for all of them. */
-static enum reason vtep_inbound(struct lane *lane, struct network *network, const uint8_t *source,
-                                unsigned address_length, const uint8_t *frame, uint32_t length,
-                                uint64_t now, struct port **out)
-{
-    static const uint8_t zero[6];
-    struct place from = {.vtep_length = (uint8_t)address_length}, where;
-    *out = NULL;
-    if (network->accept && !allowed_ips_lookup(network->accept, source, address_length))
-        return VTEP_NOT_ACCEPTED;
-    if (length < ETHERNET_HEADER)
-        return SHORT_FRAME;
-    const uint8_t *mac = frame + 6;
-    if (is_own_mac(network, mac))
-        return OWN_MAC;
-    if (network->learning && (mac[0] & 1 || !memcmp(mac, zero, 6)))
-        return BAD_SOURCE_MAC;
-    if (!memcmp(frame, "\x01\x80\xc2\0\0", 5) && frame[5] >= 1 && frame[5] <= 0x0F)
-        return RESERVED_GROUP;
-    memcpy(from.vtep, source, address_length);
-    bool known = lane->last_learned.network == network &&
-                 !memcmp(lane->last_learned.mac, mac, 6) &&
-                 !memcmp(&lane->last_learned.place, &from, sizeof from);
-    if (!known) {
-        if (!fdb_learn(network->fdb, mac, &from, now))
-            return STATIC_MOVED;
-        lane->last_learned.network = network;
-        memcpy(lane->last_learned.mac, mac, 6);
-        lane->last_learned.place = from;
-    }
-    if (!(frame[0] & 1) && fdb_lookup(network->fdb, frame, now, &where) && !where.vtep_length)
-        *out = map_get(&lane->dp->ports, where.port);
-    return PASSED;
-}
-
 /* RFC 6040, figure 4: what the tunnel packet's codepoint tells the frame. */
 static enum reason ecn_decapsulate(uint8_t outer, uint8_t *frame, const struct inner *inner,
                                    bool *changed)
@@ -433,7 +389,6 @@ uint32_t receive(struct lane *lane, uint8_t *data, uint32_t length, uint32_t siz
         if (reason != PASSED)
             drop(lane, reason);
         done += one;
-        lane->io.datagrams_in++;
     } while (done < length && (lane->fused || !lane->stopped));
     return done;
 }

@@ -176,7 +176,6 @@ void pump_socket(struct lane *lane, unsigned family)
         int received = receive_messages(worker, lane->sockets[family]);
         if (received <= 0)
             return; /* Nothing there, or an error of the network, which is not ours to raise. */
-        lane->io.socket_reads++;
         uint32_t before = bytes;
         uint64_t realtime = clock_read(CLOCK_REALTIME);
         for (int i = 0; i < received; i++) {
@@ -321,7 +320,6 @@ static void send_one_by_one(struct lane *lane, int fd, uint32_t job)
             write_header(&header, run, 1, false, &sender->targets[job], sender->control[job]);
             code = send_once(fd, &header);
         }
-        lane->io.socket_writes++;
         if (code)
             refused(lane, code, 1);
     }
@@ -360,7 +358,6 @@ static void send_jobs(struct lane *lane, int fd, uint32_t jobs)
     struct sender *sender = lane->sender;
     for (uint32_t done = 0; done < jobs;) {
         int sent = fd < 0 ? -1 : sendmmsg(fd, sender->messages + done, jobs - done, MSG_DONTWAIT);
-        lane->io.socket_writes++;
         if (sent > 0) {
             done += (uint32_t)sent;
         } else if (fd < 0) {
@@ -410,6 +407,5 @@ void flush_messages(struct lane *lane)
     }
     if (jobs)
         send_jobs(lane, fd, jobs);
-    lane->io.datagrams_out += lane->messages.count;
     clear_messages(lane);
 }

@@ -45,7 +45,6 @@ bool pump_tap(struct lane *lane, struct port *port)
             gone(lane, port, errno);
             return false;
         }
-        lane->io.tap_reads++;
         if (got < VNET_HEADER_LENGTH)
             continue;
         struct vnet_header header;
@@ -67,8 +66,6 @@ static void write_joined(struct lane *lane, struct port *port, struct coalesced 
     /* Python's own lane, and a worker without a queue of its own, use the first one's. */
     int fd = port->fds[lane->number] >= 0 ? port->fds[lane->number] : port->fds[1];
     int parts = coalesce_finish(joined);
-    lane->io.tap_writes++;
-    lane->io.tap_frames_out += joined->frames;
     if (fd >= 0 && writev(fd, joined->parts, parts) >= 0)
         return;
     lane->drops[PORT_FULL] += joined->frames;

@@ -218,11 +218,4 @@ typedef struct {
 } wgvx_health;
 wgvx_health wgvx_get_health(wgvx *);
 
-/* What the pumps did, for benchmarks: reads, writes, packets and bytes of both sides. */
-typedef struct {
-    uint64_t tap_reads, tap_writes, tap_frames_in, tap_frames_out;
-    uint64_t socket_reads, socket_writes, datagrams_in, datagrams_out;
-} wgvx_io;
-wgvx_io wgvx_get_io(wgvx *);
-
 #endif

@@ -247,7 +247,10 @@ bool wgvx_set_tap(wgvx *dp, uint32_t worker, uint32_t port_id, int fd, bool tso,
         port->fds[worker] = fd;
         port->tso = tso;
         port->uso = uso;
-        ok = watch(lane, fd, FIRST_PORT + (uint64_t)port_id);
+        /* A queue that several workers write to is read by the first: an inner flow stays on one. */
+        for (uint32_t other = 1; other < worker && ok; other++)
+            ok = port->fds[other] != fd;
+        ok = !ok || watch(lane, fd, FIRST_PORT + (uint64_t)port_id);
     }
     unlock_all(dp);
     return ok;
@@ -316,24 +319,4 @@ int wgvx_notify_fd(const wgvx *dp)
 wgvx_health wgvx_get_health(wgvx *dp)
 {
     return (wgvx_health){dp->gso, dp->gone_port, dp->gone_errno};
-}
-
-wgvx_io wgvx_get_io(wgvx *dp)
-{
-    wgvx_io sum = {0};
-    lock_all(dp);
-    for (uint32_t number = 0; number <= MAX_WORKERS; number++) {
-        const struct lane *lane = dp->lanes[number];
-        if (!lane)
-            continue;
-        sum.tap_reads += lane->io.tap_reads;
-        sum.tap_writes += lane->io.tap_writes;
-        sum.tap_frames_out += lane->io.tap_frames_out;
-        sum.socket_reads += lane->io.socket_reads;
-        sum.socket_writes += lane->io.socket_writes;
-        sum.datagrams_in += lane->io.datagrams_in;
-        sum.datagrams_out += lane->io.datagrams_out;
-    }
-    unlock_all(dp);
-    return sum;
 }

@@ -125,6 +125,8 @@ class WorkerPump(Pump):
         self._workers = workers
         self._offloads = offloads
         self._devices: dict[int, TapPort] = {}
+        self._sockets: dict[tuple[int, int], UdpSocket] = {}
+        """By worker and address length."""
         self._segments = gso_segments() if "gso" in offloads else 1
         dataplane.use_gso(self._segments)
         dataplane.offloads = frozenset({"gso"} if self._segments > 1 else ())
@@ -140,11 +142,15 @@ class WorkerPump(Pump):
                 self._dataplane.connect_socket(socket.address_length, socket)
             if "gro" in self._offloads and socket.join_received():
                 self._dataplane.offloads |= {"gro"}
-            number, family = socket.worker, socket.address_length
-            self._dataplane.attach_socket(number, family, socket.fileno())
+            self._sockets[socket.worker, socket.address_length] = socket
+            self._dataplane.attach_socket(socket.worker, socket.address_length, socket.fileno())
 
     def remove_sockets(self, sockets: Sequence[UdpSocket]) -> None:
-        """The data plane let go of them when it got their successors."""
+        for socket in sockets:
+            place = socket.worker, socket.address_length
+            if self._sockets.get(place) is socket:  # A host may have lost a family: no successor.
+                del self._sockets[place]
+                self._dataplane.attach_socket(*place, -1)
 
     def add_port(self, port: int, device: Port) -> None:
         assert isinstance(device, TapPort)
