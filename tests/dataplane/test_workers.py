@@ -195,8 +195,10 @@ def edit(pair: Pair, turn: int) -> None:
     if turn % 8 == 0 and turn < 8 * 250:
         pair.rekey(2 + turn // 8 % 2)
     if turn % 16 == 5:
+        # Packets are staged until the next session, on both sides.
         pair.one.plane.forget_keys(2)
-        pair.one.plane.set_mtu(1420 - turn % 2)
+        pair.other.plane.forget_keys(2)
+        pair.one.plane.set_mtu(1420 - turn // 16 % 2)
     if turn % 16 == 7:
         worker = turn % WORKERS
         pair.one.plane.attach_socket(worker + 1, 4, -1)
