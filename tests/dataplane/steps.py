@@ -227,8 +227,13 @@ def strange(draw: st.DrawFn, number: int) -> list[bytes]:
     """From and to addresses that no host has, or not every one."""
     family = draw(families)
     ends = st.sampled_from([*STRANGE[family], tunnel(number, family), tunnel(US, family)])
-    more: dict[str, Any] = {"source": draw(ends), "destination": draw(ends)}
-    return [ipv4(bytes(20), **more) if family == 4 else ipv6(bytes(20), **more)]
+    return [between(draw(ends), draw(ends))]
+
+
+def between(source: bytes, destination: bytes) -> bytes:
+    """A tunnel packet, of whoever has these addresses."""
+    build = ipv4 if len(source) == 4 else ipv6
+    return build(bytes(20), source=source, destination=destination)
 
 
 @lru_cache

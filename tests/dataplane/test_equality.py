@@ -8,6 +8,7 @@ takes some twenty minutes.
 from __future__ import annotations
 
 import os
+from itertools import product
 from typing import Any
 
 import pytest
@@ -115,6 +116,20 @@ def test_a_checksum_may_belong_into_the_ip_header(library: str) -> None:
     for offset in (0, 1, 12, 20):
         what.EnterLarge(0, VnetHeader(NEEDS_CSUM, 0, 0, 0, 14, offset), frame).run(twins)
         twins.check()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_addresses_that_no_host_has(library: str, family: int) -> None:
+    """From the peer that the default route leads to, and on to another."""
+    twins = prepared(library)
+    twins.both("remove_allowed_ip", 4, (bytes(4 if family == 4 else 16), 0))
+    twins.both("add_allowed_ip", 2, (bytes(4 if family == 4 else 16), 1))
+    twins.both("add_allowed_ip", 4, (b"\x80" + bytes(3 if family == 4 else 15), 1))
+    ends = [*what.STRANGE[family], tunnel(2, family), tunnel(US, family)]
+    for peer, source, destination in product((2, 4), ends, ends):
+        plaintext = what.between(source, destination)
+        what.Arrive(peer - 2, -1, ((plaintext, "arrives"),), 0, 0).run(twins)
+    twins.check()
 
 
 def test_long_runs_are_joined(library: str) -> None:
