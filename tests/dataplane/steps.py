@@ -508,9 +508,23 @@ def large_entries(draw: st.DrawFn) -> EnterLarge:
     return EnterLarge(draw(numbers), header, frame)
 
 
+def super_frame(
+    protocol: int, size: int, gso_size: int, ecn: int = 0, *, station: bytes, source: bytes
+) -> tuple[VnetHeader, bytes]:
+    """So many bytes of one flow, as a kernel hands them over at once."""
+    upper = tcp_segment(bytes(size), flags=0x18) if protocol == TCP else udp_datagram(bytes(size))
+    at = 16 if protocol == TCP else 6
+    pseudo = 0xFFFF - naive_checksum(pseudo_header(A, B, protocol, len(upper)))
+    upper = upper[:at] + pseudo.to_bytes(2, "big") + upper[at + 2 :]
+    flow = ipv4(upper, source=A, destination=B, protocol=protocol, tos=ecn)
+    kind = TCPV4 if protocol == TCP else UDP_L4
+    header = VnetHeader(NEEDS_CSUM, kind, 0, gso_size, 34, at)
+    return header, ethernet(flow, destination=station, source=source)
+
+
 @dataclass(frozen=True)
 class EnterBulk:
-    """64 KB of one flow at once."""
+    """Up to 64 KB of one flow at once."""
 
     port: int
     protocol: int
@@ -520,17 +534,15 @@ class EnterBulk:
     ecn: int
 
     def run(self, twins: Twins) -> None:
-        upper = tcp_segment(bytes(self.size), flags=0x18)
-        if self.protocol == UDP:
-            upper = udp_datagram(bytes(self.size))
-        at = 16 if self.protocol == TCP else 6
-        pseudo = naive_checksum(pseudo_header(A, B, self.protocol, len(upper)))
-        upper = upper[:at] + (0xFFFF - pseudo).to_bytes(2, "big") + upper[at + 2 :]
-        flow = ipv4(upper, source=A, destination=B, protocol=self.protocol, tos=self.ecn)
-        frame = ethernet(flow, destination=self.station, source=mac(US))
-        kind = TCPV4 if self.protocol == TCP else UDP_L4
-        header = VnetHeader(NEEDS_CSUM, kind, 0, self.gso_size, 34, at)
-        EnterLarge(self.port, header, frame).run(twins)
+        large = super_frame(
+            self.protocol,
+            self.size,
+            self.gso_size,
+            self.ecn,
+            station=self.station,
+            source=mac(US),
+        )
+        EnterLarge(self.port, *large).run(twins)
 
 
 bulks = st.builds(

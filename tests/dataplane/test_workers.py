@@ -10,16 +10,16 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 from tests.dataplane.rig import VNI, Peer, frame_to, mac, tunnel
-from tests.dataplane.steps import TYPES, inner_packet
+from tests.dataplane.steps import TYPES, inner_packet, super_frame
 from tests.support.dataplanes import NATIVE
-from tests.support.segmenter import TCP, VnetHeader, segment
+from tests.support.segmenter import TCP, UDP, VnetHeader, segment
 from tests.vxlan.packets import BROADCAST, ethernet
 from wgvx.dataplane.interface import Network
 from wgvx.wireguard import cookie
@@ -28,7 +28,7 @@ from wgvx.wireguard.sessions import CookieDemand, Endpoint
 
 WORKERS = 2
 SECONDS = float(os.environ.get("WGVX_STRESS", "1"))
-NO_HEADER = bytes(10)
+UDP_GRO = 104
 
 
 def now() -> int:
@@ -52,6 +52,8 @@ class Node:
             near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             wire.bind(("127.0.0.1", 0))
+            with suppress(OSError):
+                wire.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
             for opened in (near, far, wire):
                 opened.setblocking(False)
                 stack.enter_context(opened)
@@ -104,8 +106,8 @@ class Pair:
         )
 
 
-def frames(node: Node) -> list[bytes]:
-    """Broadcasts, and TCP of two flows, which may be joined."""
+def entries(node: Node) -> list[bytes]:
+    """Broadcasts, TCP of two flows, which may be joined, and super-frames; behind their headers."""
     there = 3 - node.number
     made = [frame_to(BROADCAST, node.number), frame_to(there, node.number, b"")]
     for version in (4, 6):
@@ -114,17 +116,29 @@ def frames(node: Node) -> list[bytes]:
             made.append(
                 ethernet(flow, TYPES[version], destination=mac(there), source=mac(node.number))
             )
-    return made
+    large = (
+        super_frame(protocol, size, 1300, station=mac(there), source=mac(node.number))
+        for protocol, size in ((TCP, 30000), (UDP, 20000))
+    )
+    return [
+        *(VnetHeader().pack() + frame for frame in made),
+        *(header.pack() + frame for header, frame in large),
+    ]
+
+
+def cut(entry: bytes) -> list[bytes]:
+    """The frames that came in one read, or went in one write."""
+    return segment(VnetHeader.unpack(entry[:10]), entry[10:])
 
 
 def push(node: Node, stop: Event) -> None:
     """Frames into every queue, as fast as they go."""
-    made = frames(node)
+    made = entries(node)
     while not stop.is_set():
         for queue in node.queues:
             for frame in made:
                 try:
-                    queue.send(NO_HEADER + frame)
+                    queue.send(frame)
                 except BlockingIOError:
                     time.sleep(0)
 
@@ -159,12 +173,6 @@ def disturb(pair: Pair, stop: Event) -> None:
                     for sort in sorts:
                         wire.sendto(sort, there.getsockname())
             time.sleep(0.001)
-
-
-def is_one_of(seen: bytes, sent: set[bytes]) -> bool:
-    """Whether all that was joined in a write was sent."""
-    pieces = segment(VnetHeader.unpack(seen[:10]), seen[10:])
-    return all(piece in sent for piece in pieces)
 
 
 def edit(pair: Pair, turn: int) -> None:
@@ -234,8 +242,8 @@ def test_traffic_and_edits_at_once(pair: Pair) -> None:
         for node in nodes:
             node.plane.stop()
     for node, there in (nodes, nodes[::-1]):
-        sent = set(frames(there))
+        sent = {frame for entry in entries(there) for frame in cut(entry)}
         assert seen[node.number], "nothing came through"
-        assert all(is_one_of(frame, sent) for frame in seen[node.number])
+        assert sent.issuperset(frame for entry in seen[node.number] for frame in cut(entry))
         drops = {reason.value for reason, count in node.plane.drops().items() if count}
         assert drops.isdisjoint({"bad_checksum", "not_vxlan", "inner_malformed", "reserved_bits"})
