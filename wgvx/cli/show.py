@@ -84,7 +84,8 @@ def print_node(node: dict[str, Any]) -> None:
     """One node for people, a block each for the node, its peers, networks and drops."""
     output.title(f"node: {node['name']}")
     offloads = ", ".join(name for name, on in node["offloads"].items() if on) or "none"
-    workers = f", {node['workers']} workers" if node["workers"] > 1 else ""
+    # A node that was started before an upgrade does not tell.
+    workers = f", {number} workers" if (number := node.get("workers", 1)) > 1 else ""
     output.fields(
         [
             ("public key", node["public_key"] or "none"),
