@@ -29,7 +29,7 @@ def native(request: pytest.FixtureRequest) -> DataPlaneClass:
 
 
 def station(number: int) -> bytes:
-    return b"\2" + number.to_bytes(5, "big")
+    return b"\2\1" + number.to_bytes(4, "big")
 
 
 def from_station(number: int) -> bytes:
