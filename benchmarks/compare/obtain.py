@@ -17,7 +17,7 @@ from pathlib import Path
 OUT = Path(__file__).resolve().parents[1] / "out"
 BUILD_TIMEOUT = 1800.0
 SYSTEM_PATHS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
-TOOLCHAINS = ("/usr/local/go/bin", "/usr/lib/go/bin", "/root/.cargo/bin")
+TOOLCHAINS = ("/usr/local/go/bin", "/usr/lib/go/bin", str(Path.home() / ".cargo/bin"))
 
 
 class Missing(Exception):  # noqa: N818 - not an error, the run goes on
