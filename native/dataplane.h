@@ -152,7 +152,6 @@ struct lane {
     bool fused;     /* a worker's, or Python's while workers run: what is put out goes out by itself */
     uint32_t number; /* 0: Python's; otherwise the worker's */
     uint64_t drops[REASONS];
-    uint64_t cookies_sent;
 
     uint8_t *arena; /* sealed datagrams */
     uint32_t arena_used, arena_room;
@@ -262,6 +261,14 @@ static inline bool is_own_address(const struct wgvx *dp, const uint8_t *address,
     return false;
 }
 
+static inline bool is_vxlan_port(const struct wgvx *dp, uint16_t port)
+{
+    for (uint32_t i = 0; i < dp->udp_ports.count; i++)
+        if (dp->udp_ports.items[i] == port)
+            return true;
+    return false;
+}
+
 static inline struct peer *route(const struct wgvx *dp, const uint8_t *address, unsigned length)
 {
     return (struct peer *)allowed_ips_lookup(dp->allowed_ips, address, length);
@@ -277,6 +284,9 @@ bool list_grow(void **items, uint32_t *room, uint32_t wanted, size_t size);
 /* --- session.c --------------------------------------------------------------------------------- */
 
 bool keypair_can_send(const struct keypair *, uint64_t now);
+/* Of the message that left under `counter`. */
+bool keypair_wants_rekey_on_send(const struct keypair *, uint64_t counter, uint64_t now);
+bool keypair_wants_rekey_on_receive(const struct keypair *, uint64_t now);
 /* Opens a whole transport message in place, its plaintext behind 16 bytes of header. */
 enum reason keypair_open(struct lane *, struct keypair *, uint8_t *message, uint32_t length,
                          uint64_t now);

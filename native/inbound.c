@@ -7,7 +7,6 @@
 
 #define TRANSPORT 4
 #define TRANSPORT_MINIMUM (TRANSPORT_HEADER + AEAD_TAG_LENGTH)
-#define REKEY_ON_RECEIVE_AFTER (165 * SECOND) /* REJECT_AFTER - KEEPALIVE_ - REKEY_TIMEOUT */
 /* Between two bursts, as many rare packets wait for Python. */
 #define MAX_RARE 256
 
@@ -32,14 +31,6 @@ static enum reason parse_vxlan(const uint8_t *header, uint32_t length, uint32_t 
         return RESERVED_BITS;
     *vni = (uint32_t)header[4] << 16 | get16(header + 5);
     return PASSED;
-}
-
-static bool is_vxlan_port(const struct wgvx *dp, uint16_t port)
-{
-    for (uint32_t i = 0; i < dp->udp_ports.count; i++)
-        if (dp->udp_ports.items[i] == port)
-            return true;
-    return false;
 }
 
 /* RFC 6040, figure 4: what the tunnel packet's codepoint tells the frame. */
@@ -328,14 +319,6 @@ static enum reason inner_packet(struct lane *lane, struct peer *peer, uint8_t *p
 
 /* --- the message -------------------------------------------------------------------------------- */
 
-/* "if the session is (REJECT-AFTER-TIME - KEEPALIVE-TIMEOUT - REKEY-TIMEOUT) seconds old" the
- * initiator asks for a new one upon receiving, once (section 6.2). */
-static bool wants_rekey(const struct keypair *keypair, uint64_t now)
-{
-    return keypair->may_send && keypair->initiator && !keypair->rekey_asked &&
-           now - keypair->birth >= REKEY_ON_RECEIVE_AFTER;
-}
-
 static enum reason transport(struct lane *lane, uint8_t *message, uint32_t length,
                              const wgvx_endpoint *endpoint, uint8_t tos, uint64_t now)
 {
@@ -358,7 +341,7 @@ static enum reason transport(struct lane *lane, uint8_t *message, uint32_t lengt
         peer_send_staged(lane, peer, now, false);
     }
     peer_lock(lane->dp, peer);
-    if (peer->current && wants_rekey(peer->current, now)) {
+    if (peer->current && keypair_wants_rekey_on_receive(peer->current, now)) {
         peer->current->rekey_asked = true;
         peer_ask(lane, peer, NEED_HANDSHAKE);
     }

@@ -23,9 +23,8 @@ static bool set_accept(struct network *network, const uint8_t (*accept)[18], uin
 
 static bool listen_on(struct wgvx *dp, uint16_t port)
 {
-    for (uint32_t i = 0; i < dp->udp_ports.count; i++)
-        if (dp->udp_ports.items[i] == port)
-            return true;
+    if (is_vxlan_port(dp, port))
+        return true;
     uint16_t *place = list_add(dp->udp_ports);
     if (place)
         *place = port;

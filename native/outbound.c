@@ -4,8 +4,6 @@
 #include "dataplane.h"
 #include "ip.h"
 
-#define REKEY_AFTER_MESSAGES (UINT64_C(1) << 60)
-#define REKEY_AFTER_TIME (120 * SECOND)
 /* What an arena needs around a frame: headers before it, padding and tag behind. */
 #define AROUND (TRANSPORT_HEADER + IPV6_HEADER + UDP_HEADER + VXLAN_HEADER + 15 + AEAD_TAG_LENGTH)
 
@@ -255,14 +253,6 @@ static uint32_t pad(uint8_t *packet, uint32_t length, uint32_t mtu)
     return padded;
 }
 
-/* "After sending REKEY-AFTER-MESSAGES [...] or, if it is the initiator, after sending a transport
- * data message when the session is REKEY-AFTER-TIME seconds old" (section 6.2). */
-static bool wants_rekey(const struct keypair *keypair, uint64_t counter, uint64_t now)
-{
-    return counter + 1 > REKEY_AFTER_MESSAGES ||
-           (keypair->initiator && now - keypair->birth >= REKEY_AFTER_TIME);
-}
-
 void seal(struct lane *lane, struct peer *peer, struct keypair *keypair, uint8_t *message,
           uint32_t length, uint64_t now)
 {
@@ -288,6 +278,6 @@ void seal(struct lane *lane, struct peer *peer, struct keypair *keypair, uint8_t
     aead_seal(&lane->aead, keypair->send_key, counter, packet, padded);
     if (sent)
         send_message(lane, peer, NULL, total, tos);
-    if (wants_rekey(keypair, counter, now))
+    if (keypair_wants_rekey_on_send(keypair, counter, now))
         peer_ask(lane, peer, NEED_HANDSHAKE);
 }

@@ -61,8 +61,8 @@ static struct run *open_run(struct lane *lane, const struct peer *peer, uint32_t
 static struct run *same_stranger(struct lane *lane, const wgvx_endpoint *endpoint, uint32_t length)
 {
     struct run *run = lane->runs.count ? &lane->runs.items[lane->runs.count - 1] : NULL;
-    if (!run || run->peer || run->closed || run->size != length || run->count >= lane->dp->gso_segments ||
-        memcmp(&run->endpoint, endpoint, sizeof *endpoint) != 0)
+    if (!run || run->peer || run->closed || run->size != length ||
+        run->count >= lane->dp->gso_segments || memcmp(&run->endpoint, endpoint, sizeof *endpoint))
         return NULL;
     return run;
 }

@@ -8,6 +8,7 @@
 #define REJECT_AFTER_MESSAGES (UINT64_MAX - (UINT64_C(1) << 13)) /* 2^64 - 2^13 - 1 */
 #define REKEY_AFTER_TIME (120 * SECOND)
 #define REJECT_AFTER_TIME (180 * SECOND)
+#define REKEY_ON_RECEIVE_AFTER (165 * SECOND) /* REJECT_AFTER - KEEPALIVE_ - REKEY_TIMEOUT */
 #define MAX_STAGED_PACKETS 128
 
 /* "After REJECT-AFTER-MESSAGES transport data messages or after the current secure session is
@@ -16,6 +17,22 @@ bool keypair_can_send(const struct keypair *keypair, uint64_t now)
 {
     return keypair->may_send && now - keypair->birth < REJECT_AFTER_TIME &&
            PEEK(keypair->send_counter) < REJECT_AFTER_MESSAGES;
+}
+
+/* "After sending REKEY-AFTER-MESSAGES [...] or, if it is the initiator, after sending a transport
+ * data message when the session is REKEY-AFTER-TIME seconds old" (section 6.2). */
+bool keypair_wants_rekey_on_send(const struct keypair *keypair, uint64_t counter, uint64_t now)
+{
+    return counter + 1 > REKEY_AFTER_MESSAGES ||
+           (keypair->initiator && now - keypair->birth >= REKEY_AFTER_TIME);
+}
+
+/* "if the session is (REJECT-AFTER-TIME - KEEPALIVE-TIMEOUT - REKEY-TIMEOUT) seconds old" the
+ * initiator asks for a new one upon receiving, once (section 6.2). */
+bool keypair_wants_rekey_on_receive(const struct keypair *keypair, uint64_t now)
+{
+    return keypair->may_send && keypair->initiator && !keypair->rekey_asked &&
+           now - keypair->birth >= REKEY_ON_RECEIVE_AFTER;
 }
 
 enum reason keypair_open(struct lane *lane, struct keypair *keypair, uint8_t *message,

@@ -113,7 +113,7 @@ def boringtun() -> tuple[str, str]:
     program = root / "bin" / "boringtun-cli"
     remedy = f"cargo install boringtun-cli --root {root}"
     if not program.exists():
-        cargo = find("cargo", [*TOOLCHAINS, str(Path("~/.cargo/bin").expanduser())])
+        cargo = find("cargo", TOOLCHAINS)
         if cargo is None:
             raise Missing("no Rust toolchain here", remedy)
         _build(
