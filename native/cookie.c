@@ -11,7 +11,7 @@
 #define COOKIE_REPLY_TYPE 3
 
 struct macs {
-    EVP_MAC_CTX *blake2s;
+    EVP_MAC_CTX *mac, *nonce; /* BLAKE2s of 16 and of 24 bytes */
     EVP_CIPHER_CTX *chacha20, *chacha20_poly1305;
 };
 
@@ -23,9 +23,8 @@ static void must(int done)
         abort();
 }
 
-static EVP_MAC_CTX *new_blake2s(void)
+static EVP_MAC_CTX *new_blake2s(size_t size)
 {
-    size_t size = MAC_LENGTH;
     const OSSL_PARAM params[] = {
         OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &size),
         OSSL_PARAM_construct_end(),
@@ -57,10 +56,11 @@ struct macs *macs_new(void)
     struct macs *macs = calloc(1, sizeof *macs);
     if (!macs)
         return NULL;
-    macs->blake2s = new_blake2s();
+    macs->mac = new_blake2s(MAC_LENGTH);
+    macs->nonce = new_blake2s(COOKIE_NONCE_LENGTH);
     macs->chacha20 = new_cipher("ChaCha20");
     macs->chacha20_poly1305 = new_cipher("ChaCha20-Poly1305");
-    if (macs->blake2s && macs->chacha20 && macs->chacha20_poly1305)
+    if (macs->mac && macs->nonce && macs->chacha20 && macs->chacha20_poly1305)
         return macs;
     macs_free(macs);
     return NULL;
@@ -70,20 +70,27 @@ void macs_free(struct macs *macs)
 {
     if (!macs)
         return;
-    EVP_MAC_CTX_free(macs->blake2s);
+    EVP_MAC_CTX_free(macs->mac);
+    EVP_MAC_CTX_free(macs->nonce);
     EVP_CIPHER_CTX_free(macs->chacha20);
     EVP_CIPHER_CTX_free(macs->chacha20_poly1305);
     free(macs);
 }
 
 /* The key is set each time: that is 2 ns of 330 for a message 1. */
+static void blake2s(EVP_MAC_CTX *context, const uint8_t *key, size_t key_length,
+                    const uint8_t *input, size_t length, uint8_t *out, size_t out_length)
+{
+    size_t written;
+    must(EVP_MAC_init(context, key, key_length, NULL));
+    must(EVP_MAC_update(context, input, length));
+    must(EVP_MAC_final(context, out, &written, out_length));
+}
+
 void macs_mac(struct macs *macs, const uint8_t *key, size_t key_length, const uint8_t *input,
               size_t length, uint8_t out[MAC_LENGTH])
 {
-    size_t written;
-    must(EVP_MAC_init(macs->blake2s, key, key_length, NULL));
-    must(EVP_MAC_update(macs->blake2s, input, length));
-    must(EVP_MAC_final(macs->blake2s, out, &written, MAC_LENGTH));
+    blake2s(macs->mac, key, key_length, input, length, out, MAC_LENGTH);
 }
 
 static bool mac_valid(struct macs *macs, const uint8_t *key, size_t key_length,
@@ -119,6 +126,14 @@ bool mac2_valid(struct macs *macs, const uint8_t cookie[MAC_LENGTH], const uint8
            mac_valid(macs, cookie, MAC_LENGTH, message, length);
 }
 
+void cookie_nonce(struct macs *macs, const uint8_t nonce_key[32], uint64_t number,
+                  uint8_t nonce[COOKIE_NONCE_LENGTH])
+{
+    number = htole64(number);
+    blake2s(macs->nonce, nonce_key, 32, (const uint8_t *)&number, sizeof number, nonce,
+            COOKIE_NONCE_LENGTH);
+}
+
 /* HChaCha20 (draft-irtf-cfrg-xchacha, section 2.2): rows 0 and 3 of the state after ChaCha20's
  * rounds. Libcrypto gives a block of key stream, which is that plus the state before them. */
 static void hchacha20(struct macs *macs, const uint8_t key[32], const uint8_t input[16],
@@ -142,11 +157,15 @@ static void hchacha20(struct macs *macs, const uint8_t key[32], const uint8_t in
 }
 
 /* XChaCha20-Poly1305 (the same draft, section 2.3) of a cookie, the tag behind it. */
-static void seal_cookie(struct macs *macs, const uint8_t key[32], const uint8_t nonce[24],
+static void seal_cookie(struct macs *macs, const uint8_t key[32], const uint8_t nonce[COOKIE_NONCE_LENGTH],
                         const uint8_t cookie[MAC_LENGTH], const uint8_t aad[MAC_LENGTH],
                         uint8_t out[2 * MAC_LENGTH])
 {
     EVP_CIPHER_CTX *context = macs->chacha20_poly1305;
+    OSSL_PARAM tag[] = {
+        OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, out + MAC_LENGTH, MAC_LENGTH),
+        OSSL_PARAM_END,
+    };
     uint8_t subkey[32], inner_nonce[12] = {0};
     int written;
     hchacha20(macs, key, nonce, subkey);
@@ -155,18 +174,18 @@ static void seal_cookie(struct macs *macs, const uint8_t key[32], const uint8_t 
     must(EVP_EncryptUpdate(context, NULL, &written, aad, MAC_LENGTH));
     must(EVP_EncryptUpdate(context, out, &written, cookie, MAC_LENGTH));
     must(EVP_EncryptFinal_ex(context, out + MAC_LENGTH, &written));
-    must(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, MAC_LENGTH, out + MAC_LENGTH));
+    must(EVP_CIPHER_CTX_get_params(context, tag));
     OPENSSL_cleanse(subkey, sizeof subkey);
 }
 
-void cookie_reply(struct macs *macs, const uint8_t cookie_key[32], const uint8_t nonce[24],
-                  const uint8_t cookie[MAC_LENGTH], const uint8_t *message, size_t length,
-                  uint8_t out[COOKIE_REPLY_LENGTH])
+void cookie_reply(struct macs *macs, const uint8_t cookie_key[32],
+                  const uint8_t nonce[COOKIE_NONCE_LENGTH], const uint8_t cookie[MAC_LENGTH],
+                  const uint8_t *message, size_t length, uint8_t out[COOKIE_REPLY_LENGTH])
 {
     const uint8_t *mac1 = message + length - MACS_LENGTH;
     memset(out, 0, 4);
     out[0] = COOKIE_REPLY_TYPE;
     memcpy(out + 4, message + 4, 4); /* whoever sent it is the receiver now */
-    memcpy(out + 8, nonce, 24);
-    seal_cookie(macs, cookie_key, nonce, cookie, mac1, out + 32);
+    memcpy(out + 8, nonce, COOKIE_NONCE_LENGTH);
+    seal_cookie(macs, cookie_key, nonce, cookie, mac1, out + 8 + COOKIE_NONCE_LENGTH);
 }

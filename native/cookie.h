@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define COOKIE_REPLY_LENGTH 64
+#define COOKIE_NONCE_LENGTH 24
 #define MAC_LENGTH 16
 
 struct macs; /* a thread's contexts of libcrypto */
@@ -34,9 +35,14 @@ void cookie_make(struct macs *, const uint8_t secret[32], const uint8_t *ip, siz
 bool mac2_valid(struct macs *, const uint8_t cookie[MAC_LENGTH], const uint8_t *message,
                 size_t length);
 
+/* The nonce of the `number`-th reply: random to everybody who does not have the key, and never the
+ * same twice. */
+void cookie_nonce(struct macs *, const uint8_t nonce_key[32], uint64_t number,
+                  uint8_t nonce[COOKIE_NONCE_LENGTH]);
+
 /* Message 3 that answers `message`: cookie_key is HASH(LABEL_COOKIE || S_pub). */
-void cookie_reply(struct macs *, const uint8_t cookie_key[32], const uint8_t nonce[24],
-                  const uint8_t cookie[MAC_LENGTH], const uint8_t *message, size_t length,
-                  uint8_t out[COOKIE_REPLY_LENGTH]);
+void cookie_reply(struct macs *, const uint8_t cookie_key[32],
+                  const uint8_t nonce[COOKIE_NONCE_LENGTH], const uint8_t cookie[MAC_LENGTH],
+                  const uint8_t *message, size_t length, uint8_t out[COOKIE_REPLY_LENGTH]);
 
 #endif

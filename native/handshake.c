@@ -33,32 +33,21 @@ static bool is_awaited(const struct wgvx *dp, uint32_t type, const uint8_t *mess
     return keypair && !keypair->retired;
 }
 
-/* Random to everybody who does not have nonce_key, and never the same twice. */
-static void make_nonce(struct lane *lane, uint8_t nonce[32])
-{
-    struct wgvx *dp = lane->dp;
-    uint8_t input[9];
-    put_le64(input, __atomic_add_fetch(&dp->cookies_made, 1, __ATOMIC_RELAXED));
-    for (uint8_t half = 0; half < 2; half++) {
-        input[8] = half;
-        macs_mac(lane->macs, dp->nonce_key, 32, input, sizeof input, nonce + half * MAC_LENGTH);
-    }
-}
-
 /* "If it is under load [...] the responder may require mac2", and answers a message without it
  * with a cookie reply (section 5.4.7). */
 static enum reason demand_cookie(struct lane *lane, const uint8_t *message, uint32_t length,
                                  const wgvx_endpoint *endpoint)
 {
     struct wgvx *dp = lane->dp;
-    uint8_t cookie[MAC_LENGTH], nonce[32];
+    uint8_t cookie[MAC_LENGTH], nonce[COOKIE_NONCE_LENGTH];
     cookie_make(lane->macs, dp->cookie_secret, endpoint->ip, endpoint->ip_length, endpoint->port,
                 cookie);
     if (mac2_valid(lane->macs, cookie, message, length))
         return PASSED;
     uint8_t *reply = reserve(lane, COOKIE_REPLY_LENGTH);
     if (reply) {
-        make_nonce(lane, nonce);
+        uint64_t number = __atomic_add_fetch(&dp->cookies_made, 1, __ATOMIC_RELAXED);
+        cookie_nonce(lane->macs, dp->nonce_key, number, nonce);
         cookie_reply(lane->macs, dp->cookie_key, nonce, cookie, message, length, reply);
         send_message(lane, NULL, endpoint, COOKIE_REPLY_LENGTH, 0);
     }

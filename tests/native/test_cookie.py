@@ -25,6 +25,7 @@ ffi, lib = build_parts(
     void cookie_make(struct macs *, const uint8_t *secret, const uint8_t *ip, size_t ip_length,
                      uint16_t port, uint8_t *cookie);
     bool mac2_valid(struct macs *, const uint8_t *cookie, const uint8_t *message, size_t length);
+    void cookie_nonce(struct macs *, const uint8_t *nonce_key, uint64_t number, uint8_t *nonce);
     void cookie_reply(struct macs *, const uint8_t *cookie_key, const uint8_t *nonce,
                       const uint8_t *cookie, const uint8_t *message, size_t length, uint8_t *out);
     """,
@@ -92,6 +93,13 @@ def test_cookie(macs: Any, secret: bytes, ip: bytes, port: int) -> None:
     out = ffi.new("uint8_t[16]")
     lib.cookie_make(macs, secret, ip, len(ip), port, out)
     assert ffi.buffer(out)[:] == twin.make_cookie(secret, Endpoint(ip, port))
+
+
+@given(keys, st.integers(0, 2**64 - 1))
+def test_nonce(macs: Any, key: bytes, number: int) -> None:
+    out = ffi.new("uint8_t[24]")
+    lib.cookie_nonce(macs, key, number, out)
+    assert ffi.buffer(out)[:] == twin.drawn_nonce(key, number)
 
 
 @given(keys, st.binary(min_size=24, max_size=24), cookies, messages)

@@ -47,9 +47,9 @@ def hash_(*parts: bytes) -> bytes:
     return blake2s(b"".join(parts)).digest()
 
 
-def mac(key: bytes, message: bytes) -> bytes:
-    """MAC(key, input), keyed BLAKE2s of 16 bytes."""
-    return blake2s(message, key=key, digest_size=16).digest()
+def mac(key: bytes, message: bytes, length: int = 16) -> bytes:
+    """MAC(key, input), keyed BLAKE2s of 16 bytes (or of ``length``)."""
+    return blake2s(message, key=key, digest_size=length).digest()
 
 
 def _hmac(key: bytes, data: bytes) -> bytes:
