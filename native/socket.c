@@ -342,7 +342,8 @@ static void mend(struct lane *lane, int fd, uint32_t job, int code)
         return;
     }
     if (code == EIO || code == EOPNOTSUPP) {
-        lane->dp->gso = false; /* Not here, however often we ask. */
+        POKE(lane->dp->gso, false); /* Not here, however often we ask. */
+        notify(lane->dp);
     } else if (code == EMSGSIZE || code == EINVAL) {
         if (run->peer)
             POKE(run->peer->gso_off_until, lane->now + GSO_PAUSE);
@@ -372,7 +373,7 @@ static void send_jobs(struct lane *lane, int fd, uint32_t jobs)
 
 static bool may_segment(const struct lane *lane, const struct run *run)
 {
-    return lane->dp->gso && (!run->peer || lane->now >= PEEK(run->peer->gso_off_until));
+    return PEEK(lane->dp->gso) && (!run->peer || lane->now >= PEEK(run->peer->gso_off_until));
 }
 
 void flush_messages(struct lane *lane)

@@ -318,5 +318,5 @@ int wgvx_notify_fd(const wgvx *dp)
 
 wgvx_health wgvx_get_health(wgvx *dp)
 {
-    return (wgvx_health){dp->gso, dp->gone_port, dp->gone_errno};
+    return (wgvx_health){PEEK(dp->gso), dp->gone_port, dp->gone_errno};
 }
