@@ -19,7 +19,7 @@ from wgvx.wireguard.allowed_ips import Prefix
 from wgvx.wireguard.constants import SECOND
 from wgvx.wireguard.device import Device
 from wgvx.wireguard.handshake_queue import HandshakeQueue
-from wgvx.wireguard.sessions import Endpoint, News
+from wgvx.wireguard.sessions import Endpoint, HandshakeKeys, News
 from wgvx.wireguard.tai64n import TimestampSource
 
 AGEING_INTERVAL = 10 * SECOND
@@ -40,7 +40,9 @@ class PeerInfo:
 
 
 class Engine:
-    """One node. ``random(n)`` gives n random bytes, ``wall_clock()`` Unix nanoseconds."""
+    """One node. ``random(n)`` gives n random bytes, ``wall_clock()`` Unix nanoseconds; ``key_log``,
+    if there is one, is told every handshake's keys.
+    """
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class Engine:
         timestamps: TimestampSource,
         random: Callable[[int], bytes],
         wall_clock: Callable[[], int],
+        key_log: Callable[[HandshakeKeys], None] | None = None,
     ) -> None:
         self.dataplane = dataplane
         self.device = Device(
@@ -58,6 +61,7 @@ class Engine:
             timestamps=timestamps,
             random=random,
             wall_clock=wall_clock,
+            key_log=key_log,
         )
         self.peers: dict[bytes, PeerInfo] = {}
         """By public key, in the order they were added."""

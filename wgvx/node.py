@@ -17,6 +17,7 @@ from wgvx import offloads
 from wgvx.config import AttachConfig, Config, NetworkConfig, mtu_warnings
 from wgvx.dataplane.interface import Burst, DataPlane, WorkerDataPlane
 from wgvx.engine import Engine, PeerInfo
+from wgvx.keylog import KeyLog
 from wgvx.keys import encode, public_key
 from wgvx.mtu import overlay_mtu, tunnel_mtu
 from wgvx.ports.errors import PortGone
@@ -49,7 +50,8 @@ class Node:
     """One node from its configuration to its end.
 
     ``provision`` makes what makes the ports; None for a node that needs none. ``offloads`` are
-    those that may be used, ``workers`` how many threads a data plane that has them is to run.
+    those that may be used, ``workers`` how many threads a data plane that has them is to run;
+    ``key_log``, the caller's to close, is written every handshake's keys.
     ``start`` may raise PortError or UnderlayError; ``close`` undoes whatever was done, also after a
     start that failed half-way.
     """
@@ -62,6 +64,7 @@ class Node:
         *,
         offloads: frozenset[str] = frozenset(offloads.NAMES),
         workers: int = 1,
+        key_log: KeyLog | None = None,
     ) -> None:
         self.config = config
         self.dataplane = dataplane
@@ -91,6 +94,7 @@ class Node:
             timestamps=self._stamps.source,
             random=os.urandom,
             wall_clock=time.time_ns,
+            key_log=key_log.write if key_log else None,
         )
 
     # --- life --------------------------------------------------------------------------------

@@ -338,6 +338,7 @@ def test_a_runtime_folder_too_long_for_a_socket(place: Place) -> None:
             {"WGVX_DATAPLANE": "nonsense"},
             "--dataplane and WGVX_DATAPLANE take native or reference",
         ),
+        (["--key-log", "/nowhere/keys"], {}, "--key-log /nowhere/keys: No such file"),
         (["--"], {}, "a COMMAND is wanted after --"),
         (["--nonsense"], {}, "unrecognized arguments"),
     ],

@@ -19,7 +19,7 @@ from wgvx.dataplane.reference import ReferenceDataPlane
 from wgvx.drops import Reason
 from wgvx.engine import Engine, PeerInfo
 from wgvx.wireguard.crypto import dh_public
-from wgvx.wireguard.sessions import Endpoint
+from wgvx.wireguard.sessions import Endpoint, HandshakeKeys
 from wgvx.wireguard.tai64n import TimestampSource
 
 SECOND = 1_000_000_000
@@ -106,6 +106,7 @@ def make_engine(
     forward: bool = False,
     dataplane: DataPlane | None = None,
     timestamps: TimestampSource | None = None,
+    key_log: Callable[[HandshakeKeys], None] | None = None,
     seed: object = 0,
 ) -> Engine:
     """The engine of node ``number``, configured. Ports and endpoints are the caller's to add."""
@@ -125,6 +126,7 @@ def make_engine(
         timestamps=timestamps or TimestampSource(0, _stored_nowhere),
         random=random.Random(f"{seed} {number}").randbytes,
         wall_clock=wall_clock,
+        key_log=key_log,
     )
     config = Config("test", Path("/nowhere"), node, tuple(peers), tuple(networks), ())
     engine.configure(config, now)
@@ -250,6 +252,7 @@ class Wire:
         forward: bool = False,
         dataplane: DataPlane | None = None,
         timestamps: TimestampSource | None = None,
+        key_log: Callable[[HandshakeKeys], None] | None = None,
         seed: object = None,
     ) -> Node:
         """A new node, see :func:`make_engine`; an older one at its endpoint is taken off."""
@@ -263,6 +266,7 @@ class Wire:
             forward=forward,
             dataplane=dataplane,
             timestamps=timestamps,
+            key_log=key_log,
             seed=self.seed if seed is None else seed,
         )
         node = Node(self, number, engine)

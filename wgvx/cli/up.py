@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from wgvx import offloads
 from wgvx.cli import logs
@@ -21,6 +22,7 @@ from wgvx.control.server import ControlServer
 from wgvx.control.uapi_server import UapiServer
 from wgvx.dataplane.interface import WorkerDataPlane
 from wgvx.dataplane.select import NAMES, DataPlaneMissing, make_dataplane
+from wgvx.keylog import KeyLog
 from wgvx.loop import run as run_loop
 from wgvx.node import Node
 from wgvx.ports.errors import PortError, PortGone
@@ -106,6 +108,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help=f"threads of the native data plane, 1 to {MAX_QUEUES}: sending spreads flow by flow, "
         "receiving peer by peer (default: 1)",
     )
+    parser.add_argument(
+        "--key-log",
+        metavar="FILE",
+        type=Path,
+        help="append every handshake's private keys to FILE, with which Wireshark decrypts a "
+        "capture of this node (its preference wg.keylog_file)",
+    )
     parser.add_argument("--verbose", "-v", action="store_true", help="log more")
 
 
@@ -126,12 +135,20 @@ def run(args: argparse.Namespace) -> int:
             "--workers out, or use the native one (`wgvx doctor` tells how to have it)"
         )
     rootless = args.rootless or command is not None
+    key_log = _open_key_log(args.key_log)
     try:
         lock = NodeLock(config.name)
         try:
             needs_ports = bool(config.networks) or rootless
             provision = partial(Provisioner.start, rootless) if needs_ports else None
-            node = Node(config, dataplane, provision, offloads=args.offload, workers=args.workers)
+            node = Node(
+                config,
+                dataplane,
+                provision,
+                offloads=args.offload,
+                workers=args.workers,
+                key_log=key_log,
+            )
             slower = args.dataplane is None and dataplane.name == "reference"
             return run_loop(_serve(node, config, lock, command, slower=slower))
         finally:
@@ -142,6 +159,20 @@ def run(args: argparse.Namespace) -> int:
         if command is None:
             raise
         raise UserError(error.strerror or str(error), FAILED_WITH_COMMAND) from None
+    finally:
+        if key_log is not None:
+            key_log.close()
+
+
+def _open_key_log(path: Path | None) -> KeyLog | None:
+    if path is None:
+        return None
+    try:
+        key_log = KeyLog(path)
+    except OSError as error:
+        usage(f"--key-log {path}: {error.strerror}")
+    log.warning("--key-log: whoever reads %s can read all traffic of this node", path)
+    return key_log
 
 
 def _failed(command: list[str] | None) -> int:

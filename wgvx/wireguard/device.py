@@ -15,7 +15,7 @@ from wgvx.wireguard.cookie import CookieIssuer
 from wgvx.wireguard.crypto import dh_public
 from wgvx.wireguard.limiter import HandshakeLimiter
 from wgvx.wireguard.peer import Peer
-from wgvx.wireguard.sessions import Event, HandshakeMessage, News, Sessions
+from wgvx.wireguard.sessions import Event, HandshakeKeys, HandshakeMessage, News, Sessions
 from wgvx.wireguard.tai64n import TimestampSource
 from wgvx.wireguard.timers import Timers
 
@@ -23,8 +23,9 @@ from wgvx.wireguard.timers import Timers
 class Device:
     """Handshakes and timers of one node with all its peers.
 
-    ``random(n)`` gives n random bytes, ``wall_clock()`` Unix nanoseconds. Every ``now`` is
-    monotonic nanoseconds. Nothing here raises because of what came from the network.
+    ``random(n)`` gives n random bytes, ``wall_clock()`` Unix nanoseconds; ``key_log``, if there is
+    one, is told every handshake's keys. Every ``now`` is monotonic nanoseconds. Nothing here raises
+    because of what came from the network.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Device:
         timestamps: TimestampSource,
         random: Callable[[int], bytes],
         wall_clock: Callable[[], int],
+        key_log: Callable[[HandshakeKeys], None] | None = None,
     ) -> None:
         self._sessions = sessions
         self._random = random
         self._wall_clock = wall_clock
         self._timestamps = timestamps
+        self._key_log = key_log
         self._limiter = HandshakeLimiter()
         self._timers = Timers(sessions, random, self._initiate, self._forget_initiation)
         self._peers: dict[int, Peer] = {}
@@ -162,12 +165,13 @@ class Device:
         peer.last_handshake_sent = now
         self._forget_initiation(peer)
         index = self._new_index()
+        ephemeral = self._new_ephemeral(self.private_key, peer)
         try:
             handshake, message = noise.create_initiation(
                 static_private=self.private_key,
                 static_public=self.public_key,
                 remote_static=peer.public_key,
-                ephemeral_private=self._random(32),
+                ephemeral_private=ephemeral,
                 sender_index=index,
                 timestamp=self._timestamps.next(self._wall_clock()),
             )
@@ -178,6 +182,14 @@ class Device:
         self._sessions.open_handshake(index)
         self._sessions.send_handshake(peer.id, peer.cookie.add_macs(message.pack(), now), now)
         self._timers.initiation_sent(peer, now)
+
+    def _new_ephemeral(self, private_key: bytes, peer: Peer) -> bytes:
+        ephemeral = self._random(32)
+        if self._key_log is not None:
+            self._key_log(
+                HandshakeKeys(private_key, peer.public_key, ephemeral, peer.preshared_key)
+            )
+        return ephemeral
 
     def _new_index(self) -> int:
         """A random 32-bit index that names neither a handshake nor a session of ours."""
@@ -246,7 +258,7 @@ class Device:
             received.handshake,
             remote_static=peer.public_key,
             preshared_key=peer.preshared_key,
-            ephemeral_private=self._random(32),
+            ephemeral_private=self._new_ephemeral(self.private_key, peer),
             sender_index=index,
         )
         peer.greatest_timestamp = timestamp

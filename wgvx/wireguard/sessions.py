@@ -51,6 +51,16 @@ class CookieDemand(NamedTuple):
     """When the demand ends by itself, in nanoseconds."""
 
 
+class HandshakeKeys(NamedTuple):
+    """What decrypts a recording of a handshake and of the session it makes; 32 bytes each."""
+
+    static_private: bytes
+    remote_static: bytes
+    ephemeral_private: bytes
+    """Ours, drawn for this handshake."""
+    preshared_key: bytes
+
+
 class Event(IntFlag):
     """What a burst asks of the handshake side, per peer."""
 
