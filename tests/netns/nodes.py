@@ -1,7 +1,8 @@
-"""The two kinds of node under test: wgvx, and wireguard-go with the kernel's VXLAN device on top.
+"""The node under test, and what it and its peers are configured by.
 
 Node n has the tunnel addresses 10.254.0.n and fd00:fe::n, and on the overlay 10.0.0.n and
-fd00:a::n: two nodes of different kinds are configured by the same few calls.
+fd00:a::n: nodes of different kinds (:mod:`tests.netns.vxlan_nodes`) are
+configured by the same few calls.
 """
 
 from __future__ import annotations
@@ -205,6 +206,20 @@ class WgvxNode:
         row: dict[str, Any] = found[0]
         return row
 
+    def latest_handshake(self, other: Identity) -> int:
+        """Unix seconds, 0 for never."""
+        return int(self.peer(other)["latest_handshake"])
+
+    def transfer(self, other: Identity) -> tuple[int, int]:
+        """Bytes received from a peer and sent to it."""
+        row = self.peer(other)
+        return int(row["rx_bytes"]), int(row["tx_bytes"])
+
+    def endpoint(self, other: Identity) -> str | None:
+        """Where it believes a peer to be."""
+        found: str | None = self.peer(other)["endpoint"]
+        return found
+
     def network(self, vni: int = VNI) -> dict[str, Any]:
         found = [row for row in self.show()["networks"] if row["vni"] == vni]
         assert len(found) == 1, found
@@ -230,6 +245,11 @@ class WgvxNode:
         family = self.process.family()
         self.process.send_signal(number)
         self.assert_ended(family)
+
+    def restart(self) -> None:
+        """Go away without a word, and come back from the same files."""
+        self.stop()
+        self.start()
 
     def assert_ended(self, family: list[int], status: int = 0) -> None:
         """The process ends with ``status``; no process, link, socket or port of it remains."""
@@ -283,73 +303,3 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-class GoNode:
-    """wireguard-go with the kernel's VXLAN device on top, the far end of everyday use."""
-
-    def __init__(
-        self,
-        host: Namespace,
-        label: str,
-        *,
-        overlay: int = 4,
-        tunnel_mtu: int = 1420,
-        mtu: int = 1350,
-    ) -> None:
-        self.host = host
-        self.id = Identity(
-            unique_name(label),
-            host.index,
-            private_key(),
-            PORT,
-            {4: host.address(4), 6: host.address(6)},
-        )
-        self.name = self.id.name
-        self.tap = "vx0"
-        self.address = {family: overlay_address(host.index, family) for family in (4, 6)}
-        self.overlay = overlay
-        self.tunnel_mtu = tunnel_mtu
-        self.mtu = mtu
-
-    def start(self) -> None:
-        """Run the daemon, give it its key and tunnel address, and put a VXLAN device on it."""
-        # Without -f it would leave for the background, out of our reach.
-        process = self.host.start("wireguard-go", "-f", self.name, log=self.name)
-        uapi = UAPI_FOLDER / f"{self.name}.sock"
-        eventually(uapi.is_socket, f"wireguard-go answers: {process}")
-        key = self.host.write(f"{self.name}.key", self.id.private + "\n")
-        self.wg("set", self.name, "private-key", str(key), "listen-port", str(self.id.port))
-        local = tunnel_address(self.id.index, self.overlay)
-        ip = self.host.ip
-        length = 24 if self.overlay == 4 else 64
-        ip("address", "add", f"{local}/{length}", "dev", self.name)
-        ip("link", "set", self.name, "mtu", str(self.tunnel_mtu), "up")
-        vxlan = ("type", "vxlan", "id", str(VNI), "dstport", "4789", "local", local)
-        ip("link", "add", self.tap, *vxlan, "dev", self.name)
-        ip("address", "add", f"{self.address[4]}/24", "dev", self.tap)
-        ip("address", "add", f"{self.address[6]}/64", "dev", self.tap)
-        ip("link", "set", self.tap, "mtu", str(self.mtu), "up")
-
-    def add_peer(self, other: Identity, *, underlay: int | None, psk: str | None = None) -> None:
-        """As :meth:`WgvxNode.add_peer`, and a flood entry for it; the daemon must be running."""
-        remote = tunnel_address(other.index, self.overlay)
-        options = ["allowed-ips", host_prefix(remote)]
-        if underlay is not None:
-            options += ["endpoint", endpoint(other.address[underlay], other.port)]
-        if psk is not None:
-            file = self.host.write(f"{self.name}-{other.name}.psk", psk + "\n")
-            options += ["preshared-key", str(file)]
-        self.wg("set", self.name, "peer", other.public, *options)
-        self.host.run("bridge", "fdb", "append", FLOOD_MAC, "dst", remote, "dev", self.tap)
-
-    def wg(self, *args: str) -> str:
-        return self.host.run("wg", *args).stdout
-
-    def latest_handshake(self, other: Identity) -> int:
-        """Unix seconds, 0 for never."""
-        for line in self.wg("show", self.name, "latest-handshakes").splitlines():
-            key, stamp = line.split("\t")
-            if key == other.public:
-                return int(stamp)
-        raise AssertionError("no such peer")

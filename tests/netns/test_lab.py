@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from tests.netns.lab import Lab, eventually
-from tests.netns.nodes import GoNode, preshared_key, toml
+from tests.netns.nodes import preshared_key, toml
 from tests.netns.traffic import (
     BROADCAST,
     assert_neighbours,
@@ -21,6 +21,7 @@ from tests.netns.traffic import (
     ping,
     wires,
 )
+from tests.netns.vxlan_nodes import GoNode
 
 pytestmark = pytest.mark.netns
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.netns.lab import Lab
-from tests.netns.nodes import GoNode, WgvxNode, wgvx_pair
+from tests.netns.nodes import WgvxNode, wgvx_pair
 from tests.netns.test_topology import three
 from tests.netns.traffic import assert_ping, copy_over_tcp
+from tests.netns.vxlan_nodes import GoNode
 from tests.support.dataplanes import LIBRARIES, NATIVE_MISSING, missing
 from wgvx.offloads import NAMES
 

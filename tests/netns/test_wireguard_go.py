@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.netns.lab import Lab, Namespace, eventually
-from tests.netns.nodes import GoNode, WgvxNode, preshared_key
+from tests.netns.nodes import WgvxNode, preshared_key
 from tests.netns.traffic import (
     assert_neighbours,
     assert_ping,
     copy_over_tcp,
     ping,
 )
+from tests.netns.vxlan_nodes import GoNode
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
 
