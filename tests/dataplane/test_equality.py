@@ -15,8 +15,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.dataplane import steps as what
 from tests.dataplane.rig import US, mac, tunnel
+from tests.dataplane.steps.arriving import Arrive, Stream, incoming
+from tests.dataplane.steps.calls import Say
+from tests.dataplane.steps.edits import fdb_edits, node_edits, peer_edits
+from tests.dataplane.steps.entering import EnterLarge, outgoing
+from tests.dataplane.steps.flows import inner_packet
+from tests.dataplane.steps.handshakes import INDICES, Demand, handshakes, handshaking
+from tests.dataplane.steps.passing import passes
+from tests.dataplane.steps.step import Step, weighted
+from tests.dataplane.steps.tunnel_packets import STRANGE, between
 from tests.dataplane.twins import Twins, joining_class
 from tests.support.dataplanes import LIBRARIES, NATIVE
 from tests.support.segmenter import NEEDS_CSUM, TCP, VnetHeader
@@ -62,59 +70,69 @@ def prepared(library: str, *, forward: bool = True) -> Twins:
     return twins
 
 
-def sequences(of: st.SearchStrategy[what.Step], most: int) -> st.SearchStrategy[list[what.Step]]:
+def sequences(of: st.SearchStrategy[Step], most: int) -> st.SearchStrategy[list[Step]]:
     """Any length is as likely as another: st.lists() draws five or so."""
     return st.integers(0, most).flatmap(lambda n: st.lists(of, min_size=n, max_size=n))
 
 
-DATAGRAMS = what.weighted((5, what.incoming), (1, what.passes), (1, what.handshaking))
-FRAMES = what.weighted((5, what.outgoing), (1, what.passes), (2, what.edits))
-ANSWERS = st.builds(
-    what.Say,
-    st.sampled_from(["open_handshake", "open_handshake", "close_handshake"]),
-    st.sampled_from(what.INDICES).map(lambda index: (index,)),
+EVERYTHING = weighted(
+    (5, incoming),
+    (4, outgoing),
+    (2, handshaking),
+    (2, passes),
+    (2, peer_edits),
+    (2, fdb_edits),
+    (1, node_edits),
+    (1, handshakes),
 )
-DEMANDS = st.builds(what.Demand, st.sampled_from([1, 60]))
-HANDSHAKES = what.weighted((6, what.handshakes), (1, what.passes), (1, DEMANDS), (2, ANSWERS))
+DATAGRAMS = weighted((5, incoming), (1, passes), (1, handshaking))
+FRAMES = weighted((5, outgoing), (1, passes), (2, fdb_edits))
+ANSWERS = st.builds(
+    Say,
+    st.sampled_from(["open_handshake", "open_handshake", "close_handshake"]),
+    st.sampled_from(INDICES).map(lambda index: (index,)),
+)
+DEMANDS = st.builds(Demand, st.sampled_from([1, 60]))
+HANDSHAKES = weighted((6, handshakes), (1, passes), (1, DEMANDS), (2, ANSWERS))
 
 
-def run(twins: Twins, sequence: list[what.Step]) -> None:
+def run(twins: Twins, sequence: list[Step]) -> None:
     for step in sequence:
         step.run(twins)
         twins.check()
 
 
-@given(sequence=sequences(what.steps, 40), forward=st.booleans())
+@given(sequence=sequences(EVERYTHING, 40), forward=st.booleans())
 @examples(100)
-def test_everything(library: str, sequence: list[what.Step], forward: bool) -> None:
+def test_everything(library: str, sequence: list[Step], forward: bool) -> None:
     run(prepared(library, forward=forward), sequence)
 
 
 @given(sequence=sequences(DATAGRAMS, 15))
 @examples(60)
-def test_datagrams(library: str, sequence: list[what.Step]) -> None:
+def test_datagrams(library: str, sequence: list[Step]) -> None:
     run(prepared(library), sequence)
 
 
 @given(sequence=sequences(FRAMES, 20))
 @examples(60)
-def test_frames(library: str, sequence: list[what.Step]) -> None:
+def test_frames(library: str, sequence: list[Step]) -> None:
     run(prepared(library), sequence)
 
 
 @given(sequence=sequences(HANDSHAKES, 20), demanded=st.booleans())
 @examples(40)
-def test_handshake_messages(library: str, sequence: list[what.Step], demanded: bool) -> None:
-    run(prepared(library), [what.Demand(60 * demanded), *sequence])
+def test_handshake_messages(library: str, sequence: list[Step], demanded: bool) -> None:
+    run(prepared(library), [Demand(60 * demanded), *sequence])
 
 
 def test_a_checksum_may_belong_into_the_ip_header(library: str) -> None:
     """So that it changes what the tunnel packet says of the frame's flow and congestion."""
     twins = prepared(library)
-    flow = what.inner_packet(4, TCP, 1, 100, 7)
+    flow = inner_packet(4, TCP, 1, 100, 7)
     frame = ethernet(flow, destination=mac(2), source=mac(US))
     for offset in (0, 1, 12, 20):
-        what.EnterLarge(0, VnetHeader(NEEDS_CSUM, 0, 0, 0, 14, offset), frame).run(twins)
+        EnterLarge(0, VnetHeader(NEEDS_CSUM, 0, 0, 0, 14, offset), frame).run(twins)
         twins.check()
 
 
@@ -125,16 +143,16 @@ def test_addresses_that_no_host_has(library: str, family: int) -> None:
     twins.both("remove_allowed_ip", 4, (bytes(4 if family == 4 else 16), 0))
     twins.both("add_allowed_ip", 2, (bytes(4 if family == 4 else 16), 1))
     twins.both("add_allowed_ip", 4, (b"\x80" + bytes(3 if family == 4 else 15), 1))
-    ends = [*what.STRANGE[family], tunnel(2, family), tunnel(US, family)]
+    ends = [*STRANGE[family], tunnel(2, family), tunnel(US, family)]
     for peer, source, destination in product((2, 4), ends, ends):
-        plaintext = what.between(source, destination)
-        what.Arrive(peer - 2, -1, ((plaintext, "arrives"),), 0, 0).run(twins)
+        plaintext = between(source, destination)
+        Arrive(peer - 2, -1, ((plaintext, "arrives"),), 0, 0).run(twins)
     twins.check()
 
 
 def test_long_runs_are_joined(library: str) -> None:
     """What the steps above draw does reach the coalescing, and in whole runs."""
     twins = prepared(library)
-    stream = what.Stream(0, 1, (4, 4), TCP, 1200, 50, (0, 0, 0), (0, b""))
+    stream = Stream(0, 1, (4, 4), TCP, 1200, 50, (0, 0, 0), (0, b""))
     stream.run(twins)
     assert twins.joins == 49

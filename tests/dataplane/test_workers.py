@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.dataplane.rig import VNI, Peer, frame_to, mac, tunnel
-from tests.dataplane.steps import TYPES, inner_packet, super_frame
+from tests.dataplane.steps.flows import TYPES, inner_packet, super_frame
 from tests.support.dataplanes import NATIVE
 from tests.support.segmenter import TCP, UDP, VnetHeader, segment
 from tests.vxlan.packets import BROADCAST, ethernet

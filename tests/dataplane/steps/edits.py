@@ -1,0 +1,148 @@
+"""Steps that edit tables: peers, networks and ports, forwarding tables, settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.dataplane.rig import SECOND, US, mac, tunnel
+from tests.dataplane.steps.calls import Place, Say, Tell
+from tests.dataplane.steps.frames import macs
+from tests.dataplane.steps.handshakes import Demand
+from tests.dataplane.steps.step import Step, families, numbers, pick
+from tests.dataplane.twins import PUBLIC_KEY, Twins
+from wgvx.dataplane.interface import Network
+from wgvx.wireguard.allowed_ips import masked
+from wgvx.wireguard.constants import REJECT_AFTER_MESSAGES
+
+
+@dataclass(frozen=True)
+class AddPeer:
+    """A new peer, with a session or without, and the packets that it may be about to send."""
+
+    connected: bool
+
+    def run(self, twins: Twins) -> None:
+        if len(twins.peers) < 6:
+            twins.add_peer()
+            if self.connected:
+                twins.connect(max(twins.peers), initiator=self.connected)
+
+
+@dataclass(frozen=True)
+class RemovePeer:
+    peer: int
+
+    def run(self, twins: Twins) -> None:
+        number = pick(self.peer, twins.peers)
+        if number is not None:
+            twins.remove_peer(number)
+
+
+@dataclass(frozen=True)
+class Exhaust:
+    """A peer's counter comes to where no more is accepted."""
+
+    peer: int
+    left: int
+
+    def run(self, twins: Twins) -> None:
+        number = pick(self.peer, twins.peers)
+        if number is not None and twins.peers[number].sessions:
+            session = twins.peers[number].sessions[-1]
+            session.send_counter = REJECT_AFTER_MESSAGES - self.left
+
+
+@dataclass(frozen=True)
+class AddNetwork:
+    network: Network
+    ports: int
+
+    def run(self, twins: Twins) -> None:
+        if self.network.vni not in twins.networks:
+            twins.add_network(self.network)
+            for _ in range(self.ports):
+                AddPort(self.network.vni, None).run(twins)
+
+
+@dataclass(frozen=True)
+class AddPort:
+    vni: int
+    mac: bytes | None
+
+    def run(self, twins: Twins) -> None:
+        if self.vni in twins.networks and len(twins.ports) < 8:
+            address = self.mac
+            if address is not None:  # Each its own: others, no port has.
+                address = address[:4] + bytes([1, len(twins.ports)])
+            twins.add_port(self.vni, address)
+
+
+@dataclass(frozen=True)
+class EditFdb:
+    """``static`` None: an entry; otherwise a flush."""
+
+    name: str
+    vni: int
+    arguments: tuple[Any, ...]
+    static: bool = False
+
+    def run(self, twins: Twins) -> None:
+        if self.vni in twins.networks:
+            more = {"static": self.static} if self.name == "fdb_flush" else {}
+            twins.both(self.name, self.vni, *self.arguments, **more)
+
+
+vteps = st.builds(tunnel, st.sampled_from([2, 2, 3, 4, 5, US]), families)
+vnis = st.sampled_from([42, 42, 43, 44, 46])
+prefixes = st.builds(
+    masked,
+    st.builds(tunnel, st.integers(0, 6), families),
+    st.sampled_from([0, 8, 24, 29, 30, 31, 32]),
+) | st.builds(masked, st.builds(tunnel, st.integers(0, 6), st.just(6)), st.integers(96, 128))
+networks = st.builds(
+    Network,
+    st.sampled_from([44, 45]),
+    udp_port=st.sampled_from([4789, 4790]),
+    learning=st.booleans(),
+    ageing=st.sampled_from([0, SECOND, 300 * SECOND]),
+    max_entries=st.sampled_from([0, 1, 2, 3]),
+    accept=st.none() | st.lists(prefixes, max_size=3).map(tuple),
+)
+addresses = st.lists(st.builds(tunnel, st.sampled_from([US, US, 2, 77]), families), max_size=4)
+
+peer_edits: st.SearchStrategy[Step] = st.one_of(
+    st.builds(AddPeer, st.booleans()),
+    st.builds(RemovePeer, numbers),
+    st.builds(Exhaust, numbers, st.integers(0, 2)),
+    st.builds(Tell, st.just("add_allowed_ip"), numbers, st.tuples(prefixes)),
+    st.builds(Tell, st.just("add_allowed_ip"), numbers, st.tuples(prefixes)),
+    st.builds(Tell, st.just("remove_allowed_ip"), numbers, st.tuples(prefixes)),
+    st.builds(Tell, st.sampled_from(["clear_allowed_ips", "forget_keys"]), numbers),
+    st.builds(Tell, st.just("forget_local_address"), numbers),
+    st.builds(Place, st.just("set_endpoint"), numbers, st.sampled_from([0, 1, 2, 3, 4, 9])),
+)
+node_edits: st.SearchStrategy[Step] = st.one_of(
+    st.builds(Demand, st.sampled_from([0, 1, 60])),
+    st.just(Say("expire_sending_keys")),
+    st.builds(Say, st.just("set_forward"), st.tuples(st.booleans())),
+    st.builds(Say, st.just("set_addresses"), st.tuples(addresses)),
+    st.builds(Say, st.just("set_public_key"), st.sampled_from([(PUBLIC_KEY,), (None,)])),
+    st.builds(
+        Say,
+        st.just("set_mtu"),
+        st.sampled_from([1420, 1419, 1280, 1381, 577, 100, 68, 20, 0, 9001, 65535]).map(
+            lambda mtu: (mtu,)
+        ),
+    ),
+    st.builds(AddNetwork, networks, st.integers(0, 3)),
+    st.builds(AddPort, vnis, st.none() | st.just(mac(0))),
+)
+fdb_edits: st.SearchStrategy[Step] = st.one_of(
+    st.builds(EditFdb, st.just("fdb_add"), vnis, st.tuples(macs, vteps)),
+    st.builds(EditFdb, st.just("fdb_add"), vnis, st.tuples(macs, vteps)),
+    st.builds(EditFdb, st.just("fdb_delete"), vnis, st.tuples(macs, st.none() | vteps)),
+    st.builds(EditFdb, st.just("fdb_flush"), vnis, st.tuples(st.none() | vteps), st.booleans()),
+)
