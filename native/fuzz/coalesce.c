@@ -6,7 +6,9 @@
  */
 #include <stdlib.h>
 
+#include "must.h"
 #include "node.h"
+#include "packets.h"
 
 #define FLOWS 4
 #define SIZE 1500

@@ -1,14 +1,17 @@
 /* What is not transport data: type, length, mac1, mac2, cookie replies.
  *
  * One byte of settings, then records: a byte (bits 0 and 1: whose; 2: mac1 mended; 3: mac2 mended;
- * 4: the demand changes; 6 and 7: what it answers is awaited from now on, or no more), one byte of length, so many bytes, and zeros up to the type's length where
- * bit 5 says so.
+ * 4: the demand changes; 6 and 7: what it answers is awaited from now on, or no more), one byte of
+ * length, so many bytes, and zeros up to the type's length where bit 5 says so.
  */
 #include <stdlib.h>
 
+#include "../ip.h"
+#include "must.h"
 #include "node.h"
 
-static const uint8_t mac1_key[32] = {1}, cookie_key[32] = {2}, secret[32] = {3}, nonce_key[32] = {4};
+static const uint8_t mac1_key[32] = {1}, cookie_key[32] = {2};
+static const uint8_t secret[32] = {3}, nonce_key[32] = {4};
 
 static uint32_t whole(uint32_t type)
 {

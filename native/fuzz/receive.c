@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "node.h"
+#include "packets.h"
 
 enum { PACKET, FRAME, RAW, OTHER };
 

@@ -1,7 +1,9 @@
 /* Segmentation alone: a byte of settings, a virtio-net header, a frame. */
 #include <stdlib.h>
 
-#include "node.h"
+#include "bytes.h"
+#include "must.h"
+#include "packets.h"
 
 static uint16_t folded(uint64_t sum)
 {

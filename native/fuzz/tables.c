@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "must.h"
 #include "node.h"
 
 #define OWNERS 4

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "node.h"
+#include "packets.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

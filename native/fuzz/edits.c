@@ -1,0 +1,100 @@
+/* Changes of tables, keys, settings and time. */
+#include "node.h"
+#include "packets.h"
+
+static void edit_peer(struct node *node, unsigned peer, uint8_t what, struct bytes *from)
+{
+    uint8_t address[16], prefix;
+    wgvx_endpoint endpoint = node_endpoint(peer);
+    switch (what) {
+    case 0:
+        if (node->is_peer[peer])
+            wgvx_remove_peer(node->dp, peer);
+        else
+            node_add_peer(node, peer);
+        node->is_peer[peer] = wgvx_allowed_ip_count(node->dp, peer) > 0;
+        break;
+    case 1:
+    case 2:
+        if (node->is_peer[peer])
+            node_connect(node, peer, what == 1);
+        break;
+    case 3:
+        wgvx_forget_keys(node->dp, peer);
+        break;
+    case 4:
+        endpoint.port = take8(from);
+        endpoint.local_length = endpoint.port & 1 ? 4 : 0;
+        wgvx_set_endpoint(node->dp, peer, endpoint.port ? &endpoint : NULL);
+        break;
+    case 5: /* Somebody else's address: prefixes move. */
+    case 6:
+        put_address(address, FIRST_PEER + take8(from) % PEERS, what == 6);
+        prefix = what == 6 ? 128 : 32;
+        if (node->is_peer[peer])
+            wgvx_add_allowed_ip(node->dp, peer, address, what == 6 ? 16 : 4, prefix);
+        break;
+    case 7:
+        wgvx_clear_allowed_ips(node->dp, peer);
+        break;
+    case 8:
+        wgvx_send_staged(node->dp, peer, node->now, take8(from) & 1);
+        break;
+    case 9:
+        wgvx_drop_staged(node->dp, peer);
+        break;
+    case 10:
+        wgvx_disarm(node->dp, peer, take8(from));
+        break;
+    case 11:
+        wgvx_forget_local_address(node->dp, peer);
+        break;
+    }
+}
+
+static void edit_fdb(struct node *node, struct bytes *from)
+{
+    uint8_t what = take8(from), mac[6] = {2, 0, 0, 0, 0, take8(from)};
+    uint8_t vtep[16], replaced[16], replaced_length;
+    uint32_t vni = what & 1 ? VNI : OTHER_VNI;
+    unsigned number = FIRST_PEER + (what >> 1) % PEERS;
+    bool ipv6 = what & 8;
+    put_address(vtep, number, ipv6);
+    if (mac[5] >= 0xF0)
+        memset(mac, mac[5] & 1 ? 0xFF : 0, 6);
+    switch (what >> 5) {
+    case 0:
+        wgvx_fdb_delete(node->dp, vni, mac, vtep, what & 16 ? 0 : ipv6 ? 16 : 4);
+        break;
+    case 1:
+        wgvx_fdb_flush(node->dp, vni, vtep, mac[5] & 1 ? 0 : ipv6 ? 16 : 4, what & 16);
+        break;
+    default:
+        wgvx_fdb_add(node->dp, vni, mac, vtep, ipv6 ? 16 : 4, replaced, &replaced_length);
+    }
+    wgvx_row rows[32];
+    wgvx_fdb_rows(node->dp, vni, node->now, rows, 32);
+}
+
+void node_edit(struct node *node, struct bytes *from)
+{
+    static const uint64_t jumps[] = {1, SECOND, 10 * SECOND, 120 * SECOND, 165 * SECOND,
+                                     180 * SECOND, 300 * SECOND};
+    uint8_t what = take8(from);
+    if (what < 0xA0) {
+        edit_peer(node, FIRST_PEER + what % PEERS, what / PEERS % 12, from);
+    } else if (what < 0xC0) {
+        edit_fdb(node, from);
+    } else if (what < 0xD0) {
+        node->now += jumps[what % (sizeof jumps / sizeof *jumps)];
+    } else if (what < 0xD8) {
+        node_set_mtu(node, take16(from));
+    } else if (what < 0xE0) {
+        wgvx_set_forward(node->dp, what & 1);
+    } else if (what < 0xE8) {
+        wgvx_age(node->dp, node->now);
+    } else if (what < 0xEC) {
+        wgvx_expire_sending_keys(node->dp);
+    }
+    node_check(node);
+}
