@@ -5,8 +5,9 @@
  */
 #include <stdlib.h>
 
+#include "../dataplane.h"
+#include "bytes.h"
 #include "must.h"
-#include "node.h"
 
 #define OWNERS 4
 #define MOST 64
