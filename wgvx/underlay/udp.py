@@ -35,6 +35,7 @@ _IPV6_RECVPKTINFO: Final = 49
 _IPV6_PKTINFO: Final = 50
 _IPV6_RECVTCLASS: Final = 66
 _IPV6_TCLASS: Final = 67
+_IPV6_AUTOFLOWLABEL: Final = 70
 _PMTUDISC_DONT: Final = 0
 _PMTUDISC_OMIT: Final = 5
 
@@ -96,6 +97,8 @@ class UdpSocket:
             option(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
             option(socket.IPPROTO_IPV6, _IPV6_RECVTCLASS, 1)
             option(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+            # The kernel's WireGuard sends none.
+            option(socket.IPPROTO_IPV6, _IPV6_AUTOFLOWLABEL, 0)
         else:
             option(socket.IPPROTO_IP, _IP_PKTINFO, 1)
             option(socket.IPPROTO_IP, _IP_RECVTOS, 1)
