@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from interop.frames import ROOM
 from tests.netns.lab import Namespace, eventually
 
 INITIATION, RESPONSE, COOKIE_REPLY, DATA = 1, 2, 3, 4
@@ -105,7 +106,7 @@ class Capture:
         for host in (self.host, *self._others):
             host.run("ethtool", "-K", "eth0", "gso", "off", "gro", "off", "tx", "off")
         self._process = self.host.start(
-            *("tcpdump", "-i", "eth0", "-U", "--immediate-mode", "-s", "0"),
+            *("tcpdump", "-i", "eth0", "-U", "--immediate-mode", *ROOM),
             *("-Z", "root", "-w", str(self.path), "udp or (ip[6:2] & 0x1fff != 0)"),
             log="tcpdump",
         )

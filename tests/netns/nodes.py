@@ -153,6 +153,7 @@ class WgvxNode:
         *,
         underlay: int | None,
         psk: str | None = None,
+        persistent_keepalive: int | None = None,
         **more: object,
     ) -> dict[str, Any]:
         """Make ``other`` a peer; ``underlay`` None: without an endpoint, so it must call first."""
@@ -164,6 +165,8 @@ class WgvxNode:
         }
         if underlay is not None:
             peer["endpoint"] = endpoint(other.address[underlay], other.port)
+        if persistent_keepalive is not None:
+            peer["persistent_keepalive"] = persistent_keepalive
         if psk is not None:
             file = self.place.write(f"{self.name}-{other.name}.psk", psk + "\n")
             peer["preshared_key_file"] = file.name

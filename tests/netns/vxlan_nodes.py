@@ -153,10 +153,8 @@ class VxlanNode:
         return None if found == "(none)" else found
 
 
-class GoNode(VxlanNode):
-    """wireguard-go, of which every machine has one."""
-
-    program = "wireguard-go"
+class DaemonNode(VxlanNode):
+    """A WireGuard in a process of its own, which answers wg(8) over a socket."""
 
     def __init__(
         self,
@@ -179,13 +177,24 @@ class GoNode(VxlanNode):
         self.host = host
         self.process: Process | None = None
 
+    def command(self) -> list[str]:
+        """What runs in the foreground and makes the device."""
+        raise NotImplementedError
+
     def make_device(self) -> None:
-        # Without -f it would leave for the background, out of our reach.
-        self.process = self.host.start(self.program, "-f", self.name, log=self.name)
+        self.process = self.host.start(*self.command(), log=self.name)
         uapi = UAPI_FOLDER / f"{self.name}.sock"
-        eventually(uapi.is_socket, f"wireguard-go answers: {self.process}")
+        eventually(uapi.is_socket, f"it answers: {self.process}")
 
     def remove_device(self) -> None:
         assert self.process is not None
         self.process.end()
         eventually(lambda: self.name not in self.host.links(), f"{self.name} is gone")
+
+
+class GoNode(DaemonNode):
+    """wireguard-go, of which every Debian has one."""
+
+    def command(self) -> list[str]:
+        # Without -f it would leave for the background, out of our reach.
+        return ["wireguard-go", "-f", self.name]

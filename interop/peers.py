@@ -1,0 +1,34 @@
+"""The implementations that wgvx meets."""
+
+from __future__ import annotations
+
+from benchmarks.compare.obtain import boringtun, newest_wireguard_go
+from tests.netns.nodes import WgvxNode
+from tests.netns.vxlan_nodes import DaemonNode, VxlanNode
+
+Far = VxlanNode | WgvxNode
+"""The far end of a pair: both are configured and asked by the same calls."""
+
+
+class NewestGoNode(DaemonNode):
+    """wireguard-go as the Go module proxy has it."""
+
+    def command(self) -> list[str]:
+        return [newest_wireguard_go()[0], "-f", self.name]
+
+
+class BoringtunNode(DaemonNode):
+    """Cloudflare's, in Rust."""
+
+    def command(self) -> list[str]:
+        return [boringtun()[0], "--foreground", "--disable-drop-privileges", self.name]
+
+
+class KernelNode(VxlanNode):
+    """Linux itself."""
+
+    def make_device(self) -> None:
+        self.place.ip("link", "add", self.name, "type", "wireguard")
+
+    def remove_device(self) -> None:
+        self.place.ip("link", "del", self.name)
