@@ -16,6 +16,10 @@ from interop.kernel.shared import SharedGuest
 from interop.matches import BORINGTUN, DATAPLANES, GO, KERNEL, MATCHES, NEWEST_GO, WGVX, Match
 from interop.pair import MakeFar, Pair, make_pair
 from interop.peers import BoringtunNode, Far, KernelNode, NewestGoNode
+from tests.conftest import (  # noqa: F401 - hooks: in CI, as root, nothing may skip here either
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+)
 from tests.netns import lab as lab_module
 from tests.netns.conftest import NETNS_TOOLS, lab  # noqa: F401 - a fixture, found by its name
 from tests.netns.lab import Lab, Namespace

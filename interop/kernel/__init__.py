@@ -5,5 +5,5 @@
     python -m interop.kernel shell            # a shell in one
 
 In a test, :class:`interop.kernel.guest.Guest` is such a guest, and a place like a namespace of the
-lab; :class:`interop.kernel.node.KernelNode` is a WireGuard node in any place.
+lab; :class:`interop.peers.KernelNode` is a WireGuard node in any place.
 """

@@ -29,6 +29,7 @@ GUEST_COMMANDS = {
     "wg": "wireguard-tools",
     "iperf3": "iperf3",
     "tcpdump": "tcpdump",
+    "tcpreplay": "tcpreplay",
     "nft": "nftables",
     # busybox has these, too, but its own would start its own "ip" and "ping" and not the real ones.
     **dict.fromkeys(("env", "nice", "nohup", "timeout", "date"), "coreutils"),
