@@ -251,12 +251,12 @@ class Lab:
         self.processes: list[Process] = []
         self.at_end = contextlib.ExitStack()
         """What else to undo, after the last process has ended."""
-        self._namespaces: list[Namespace] = []
+        self.hosts: list[Namespace] = []
 
     def host(self, label: str) -> Namespace:
         """A new host, joined to nothing."""
-        namespace = Namespace(self, label, len(self._namespaces) + 1)
-        self._namespaces.append(namespace)
+        namespace = Namespace(self, label, len(self.hosts) + 1)
+        self.hosts.append(namespace)
         namespace.create()
         return namespace
 
@@ -284,8 +284,8 @@ class Lab:
             process = self.processes.pop()
             process.end()
             print(f"--- {process}")  # pytest shows it where the test failed
-        while self._namespaces:
-            self._namespaces.pop().delete()
+        while self.hosts:
+            self.hosts.pop().delete()
         self.at_end.close()
 
 
