@@ -15,16 +15,23 @@ What differs, and why:
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
 
-from interop.capture import DATA, GOOD, Capture, Packet
+from interop.capture import DATA, GOOD, INITIATION, Capture, Packet
+from interop.frames import send_frames
 from interop.matches import DATAPLANES, KERNEL, Match
 from interop.pair import MakeFar, Pair, make_pair
 from interop.peers import Far
 from tests.netns.lab import Lab
 from tests.netns.nodes import WgvxNode
+from tests.netns.traffic import frame, mac_of
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
 
@@ -158,3 +165,100 @@ def test_each_message_is_as_the_kernels(
         assert all(one["checksum"] == GOOD for one in (*ours, *kernels))
         for one, other in zip(ours, kernels, strict=True):
             assert one == other
+
+
+# --- when it is sent ----------------------------------------------------------------------------
+
+TOLERANCE = 0.6
+"""Seconds: the guest's kernel is emulated, and has a tick of 4 ms besides."""
+JITTER = 0.334
+KEEPALIVE_TIMEOUT, REKEY_TIMEOUT = 10.0, 5.0
+SILENCE = 27.0
+
+
+def one_way(source: Far, target: Far) -> None:
+    """A frame that arrives, and that nobody answers."""
+    data = frame(mac_of(target.place, target.tap), mac_of(source.place, source.tap), b"one way")
+    send_frames(source.place, source.tap, [data])
+
+
+def know_each_other(pair: Pair) -> None:
+    """No address resolution, which would be one more reason to speak."""
+    for a, b in pair.ways:
+        mac = mac_of(b.place, b.tap)
+        a.place.ip("neigh", "replace", b.address[4], "lladdr", mac, "dev", a.tap)
+
+
+def fall_silent(node: Far) -> None:
+    """From now on it hears nothing and says nothing."""
+    if isinstance(node, WgvxNode):
+        assert node.process is not None
+        node.process.send_signal(signal.SIGSTOP)
+    else:
+        node.place.ip("link", "set", node.name, "down")
+
+
+def play(run: Run) -> None:
+    """The first end speaks once; the second hears it and has nothing to say. Then it is gone, and
+    the first speaks on.
+    """
+    first, second = run.pair.first, run.pair.second
+    one_way(first, second)
+    time.sleep(KEEPALIVE_TIMEOUT + 1.5)
+    fall_silent(second)
+    end = time.monotonic() + SILENCE
+    while time.monotonic() < end:
+        one_way(first, second)
+        time.sleep(0.5)
+    run.capture.stop()
+    if isinstance(second, WgvxNode) and second.process is not None:
+        second.process.send_signal(signal.SIGCONT)
+
+
+def assert_between(value: float, least: float, most: float, what: str) -> None:
+    assert least - 0.01 <= value <= most + TOLERANCE, f"{what}: {value:.3f} s"
+
+
+def assert_timely(run: Run) -> None:
+    """What the paper says of the two ends, whoever plays them."""
+    call, answer = run.sent_by(run.pair.first), run.sent_by(run.pair.second)
+    spoken = [p.time for p in call if p.tunnel is not None]
+    # "If a peer has received a validly-authenticated transport data message [...] but does not have
+    # any packets itself to send back for KEEPALIVE-TIMEOUT seconds, it sends a keepalive" (6.5).
+    (kept,) = (p.time for p in answer if p.kind == DATA and p.outer.length == 32)
+    heard = max(at for at in spoken if at < kept)
+    assert_between(kept - heard, KEEPALIVE_TIMEOUT, KEEPALIVE_TIMEOUT, "keepalive")
+    # Silence for KEEPALIVE-TIMEOUT + REKEY-TIMEOUT after what was sent begins a new handshake, and
+    # it is tried again after REKEY-TIMEOUT and a jitter of up to 333 ms.
+    unanswered = min(at for at in spoken if at > kept)
+    tries = [p.time for p in call if p.kind == INITIATION][1:]
+    assert len(tries) == 3
+    patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT
+    assert_between(tries[0] - unanswered, patience, patience + JITTER, "new handshake")
+    for one, other in itertools.pairwise(tries):
+        assert_between(other - one, REKEY_TIMEOUT, REKEY_TIMEOUT + JITTER, "next try")
+    # What is waiting meanwhile is data under the old keys: nobody stops sending.
+    assert len([at for at in spoken if at > tries[0]]) > 10
+
+
+def test_keepalives_and_retries_come_when_the_kernels_do(
+    tmp_path_factory: pytest.TempPathFactory, make_far: MakeFar
+) -> None:
+    matches = [
+        Match(KERNEL, caller, dataplane)
+        for caller, dataplane in (("wgvx", "native"), ("far", "native"), ("far", "reference"))
+    ]
+    with contextlib.ExitStack() as labs:
+        runs = []
+        for match in matches:
+            lab = Lab(tmp_path_factory.mktemp("timers"))
+            labs.callback(lab.close)
+            run = watched(lab, make_far, match)
+            know_each_other(run.pair)
+            first, second = run.pair.first, run.pair.second
+            first.place.run("ping", "-n", "-c", "1", "-W", "5", second.address[4])
+            runs.append(run)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(play, runs))
+        for run in runs:
+            assert_timely(run)
