@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,43 +10,66 @@ from typing import Any
 import pytest
 
 from interop.kernel.host import has_wireguard
-from interop.kernel.packages import obstacle
 from interop.kernel.shared import SharedGuest
 from interop.matches import BORINGTUN, DATAPLANES, GO, KERNEL, MATCHES, NEWEST_GO, WGVX, Match
 from interop.pair import MakeFar, Pair, make_pair
 from interop.peers import BoringtunNode, Far, KernelNode, NewestGoNode
+from interop.report import Results
+from interop.tools import obstacle
 from tests.conftest import (  # noqa: F401 - hooks: in CI, as root, nothing may skip here either
     pytest_make_collect_report,
     pytest_runtest_makereport,
 )
 from tests.netns import lab as lab_module
-from tests.netns.conftest import NETNS_TOOLS, lab  # noqa: F401 - a fixture, found by its name
+from tests.netns.conftest import lab  # noqa: F401 - a fixture, found by its name
 from tests.netns.lab import Lab, Namespace
 from tests.netns.nodes import WgvxNode
 from tests.netns.vxlan_nodes import GoNode
 
-# Command -> Debian package.
-TOOLS = NETNS_TOOLS | {
-    "busybox": "busybox-static",
-    "ethtool": "ethtool",
-    "tcpdump": "tcpdump",
-    "tcpreplay": "tcpreplay",
-    "tshark": "tshark",
-}
+RESULTS = Results(Path(file)) if (file := os.environ.get("WGVX_INTEROP_RESULTS")) else None
+"""What "./dev interop" makes its report of."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes, unless asked for by ``WGVX_NIGHTLY=1``."""
+    if os.environ.get("WGVX_NIGHTLY") == "1":
+        return
+    nightly = [item for item in items if item.get_closest_marker("nightly") is not None]
+    if nightly:
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if item not in nightly]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what cannot run here, saying what would make it run."""
+    item.user_properties += _place_in_the_report(item)
     if item.get_closest_marker("netns") is None:
         return
-    if os.geteuid() != 0:
-        pytest.skip("needs root: sudo ./dev interop")
-    missing = sorted({package for tool, package in TOOLS.items() if shutil.which(tool) is None})
-    if missing:
-        packages = " ".join(missing)
-        pytest.skip(f"missing: apt-get install -y --no-install-recommends {packages}")
-    if not has_wireguard() and (reason := obstacle()):
-        pytest.skip(f"no kernel WireGuard here, nor a guest that has it: {reason}")
+    if reason := obstacle():
+        pytest.skip(reason)
+
+
+def _place_in_the_report(item: pytest.Item) -> list[tuple[str, object]]:
+    assert isinstance(item, pytest.Function)
+    parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+    played: Match | None = parameters.get("match", parameters.get("standing"))
+    return [
+        ("module", item.path.stem.removeprefix("test_").replace("_", " ")),
+        ("test", item.originalname),
+        ("far", played.far if played else getattr(item.module, "FAR", "")),
+        ("dataplane", played.dataplane if played else parameters.get("dataplane", "")),
+    ]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep how each test went."""
+    if RESULTS is not None and (report.when == "call" or report.outcome != "passed"):
+        RESULTS.add(report.user_properties, report.outcome)
+
+
+def pytest_sessionfinish() -> None:
+    if RESULTS is not None:
+        RESULTS.write()
 
 
 @pytest.fixture(params=DATAPLANES)

@@ -35,6 +35,8 @@ from tests.netns.traffic import frame, mac_of
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
 
+FAR = KERNEL
+"""For the report: whom the tests here are played with."""
 KEYS = "keys"
 TUNNEL_MTU = 1420
 OVERLAY_MTU = {4: 1370, 6: 1350}
