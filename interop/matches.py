@@ -43,3 +43,7 @@ SELECTION = (
     Match(GO, "far", "native"),
 )
 MATCHES = ALL if PLAYS_ALL else SELECTION
+CALLERS = ALL if PLAYS_ALL else SELECTION[:2]
+"""For scenarios where it matters who called, but hardly what carries the packets."""
+ONE = ALL if PLAYS_ALL else SELECTION[:1]
+"""For scenarios of which even one shows what there is to see."""

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from interop.matches import Match
 from interop.peers import Far
-from tests.netns.lab import Lab
+from tests.netns.lab import Lab, Namespace
 from tests.netns.nodes import WgvxNode
 
 MakeFar = Callable[..., Far]
 """(kind, host, label, **options of the node): a node of that kind on a host of the lab."""
 
 TUNNEL_MTU, OVERLAY_MTU = 1420, 1350
+OUTER_OVERHEAD, OVERLAY_OVERHEAD = 80, 70
+"""What wgvx takes off an underlay's MTU for the tunnel's, and off that for the overlay's."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,23 @@ def make_pair(
     keepalives: tuple[int | None, int | None] = (None, None),
     options: tuple[str, ...] = (),
     prepare: Callable[[WgvxNode], None] | None = None,
+    join: Callable[[Lab, Namespace, Namespace], object] | None = None,
 ) -> Pair:
     """Both running; only the caller knows the other's endpoint, so it must send message 1.
 
     ``psks`` and ``keepalives`` are ours and theirs. ``mtus`` are tunnel and overlay MTU; left out,
-    wgvx finds them itself, 1420 and 1350 on a cable of 1500. ``options`` are more of ``wgvx up``,
-    ``prepare`` may change our configuration.
+    wgvx finds them itself (where it calls: by the route) and the far end is told the same, 1420
+    and 1350 on a cable of 1500. ``options`` are more of ``wgvx up``, ``prepare`` may change our
+    configuration. ``join`` puts something else than a cable between the hosts.
     """
     hosts = lab.host("w"), lab.host("f")
-    lab.lan(*hosts, mtu=underlay_mtu)
+    if join is None:
+        lab.lan(*hosts, mtu=underlay_mtu)
+    else:
+        join(lab, *hosts)
     ours = WgvxNode(hosts[0], "w", 1, overlay=overlay)
-    tunnel_mtu, overlay_mtu = mtus or (TUNNEL_MTU, OVERLAY_MTU)
+    tunnel_mtu = underlay_mtu - OUTER_OVERHEAD
+    tunnel_mtu, overlay_mtu = mtus or (tunnel_mtu, tunnel_mtu - OVERLAY_OVERHEAD)
     theirs = make_far(
         match.far, hosts[1], "f", overlay=overlay, tunnel_mtu=tunnel_mtu, mtu=overlay_mtu
     )

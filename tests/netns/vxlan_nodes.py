@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 from tests.netns.lab import Namespace, Place, Process, eventually, unique_name
 from tests.netns.nodes import (
@@ -17,6 +19,8 @@ from tests.netns.nodes import (
     private_key,
     tunnel_address,
 )
+
+IPV6_MINIMUM_MTU = 1280
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ class VxlanNode:
         ip("link", "set", self.name, "mtu", str(self.tunnel_mtu), "up")
         self.add_vxlan(self.tap, VNI)
         ip("address", "add", f"{self.address[4]}/24", "dev", self.tap)
-        ip("address", "add", f"{self.address[6]}/64", "dev", self.tap)
+        if self.mtu >= IPV6_MINIMUM_MTU:  # below it, Linux has no IPv6 on a device
+            ip("address", "add", f"{self.address[6]}/64", "dev", self.tap)
 
     def add_vxlan(self, device: str, vni: int, *options: str) -> None:
         """A VXLAN device on our tunnel, up."""
@@ -127,6 +132,18 @@ class VxlanNode:
             options += ["persistent-keepalive", str(persistent_keepalive)]
         self.wg("set", self.name, "peer", other.public, *options)
         self.place.run("bridge", "fdb", "append", FLOOD_MAC, "dst", remote, "dev", self.tap)
+
+    def fdb(self, device: str | None = None) -> list[dict[str, Any]]:
+        """A VXLAN device's forwarding table, as bridge(8) tells it."""
+        shown = self.place.run("bridge", "-json", "fdb", "show", "dev", device or self.tap)
+        rows: list[dict[str, Any]] = json.loads(shown.stdout)
+        return rows
+
+    def lookup(self, mac: str, device: str | None = None) -> dict[str, Any] | None:
+        """The row of a MAC in the forwarding table, if it has one."""
+        rows = [row for row in self.fdb(device) if row["mac"] == mac]
+        assert len(rows) <= 1, rows
+        return rows[0] if rows else None
 
     def wg(self, *args: str) -> str:
         return self.place.run("wg", *args).stdout
