@@ -47,3 +47,6 @@ CALLERS = ALL if PLAYS_ALL else SELECTION[:2]
 """For scenarios where it matters who called, but hardly what carries the packets."""
 ONE = ALL if PLAYS_ALL else SELECTION[:1]
 """For scenarios of which even one shows what there is to see."""
+
+FAMILIES = tuple(itertools.product((4, 6), (4, 6))) if PLAYS_ALL else ((4, 4), (6, 6))
+"""Of the underlay, and of the tunnel inside it."""

@@ -26,7 +26,7 @@ import pytest
 
 from interop.capture import DATA, GOOD, INITIATION, Capture, Packet
 from interop.frames import send_frames
-from interop.matches import DATAPLANES, KERNEL, Match
+from interop.matches import FAMILIES, KERNEL, Match
 from interop.pair import MakeFar, Pair, make_pair
 from interop.peers import Far
 from tests.netns.lab import Lab
@@ -140,9 +140,7 @@ def told(run: Run, node: Far) -> list[dict[str, object]]:
     return shapes
 
 
-@pytest.mark.parametrize("overlay", [4, 6])
-@pytest.mark.parametrize("underlay", [4, 6])
-@pytest.mark.parametrize("dataplane", DATAPLANES)
+@pytest.mark.parametrize(("underlay", "overlay"), FAMILIES)
 def test_each_message_is_as_the_kernels(
     tmp_path_factory: pytest.TempPathFactory,
     make_far: MakeFar,

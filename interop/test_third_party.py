@@ -20,6 +20,7 @@ from scapy.packet import Packet as Layers
 from scapy.utils import rdpcap
 
 from interop.capture import DATA, GOOD, INITIATION, RESPONSE, Capture
+from interop.matches import FAMILIES
 from tests.netns.lab import Lab
 from tests.netns.nodes import VNI, WgvxNode, preshared_key, wgvx_pair
 from tests.netns.traffic import assert_ping, copy_over_tcp
@@ -39,8 +40,7 @@ def talk(a: WgvxNode, b: WgvxNode | GoNode) -> None:
     copy_over_tcp(b.host, a.host, a.address[6], BULK)
 
 
-@pytest.mark.parametrize("underlay", [4, 6])
-@pytest.mark.parametrize("overlay", [4, 6])
+@pytest.mark.parametrize(("underlay", "overlay"), FAMILIES)
 def test_tshark_opens_a_capture_with_the_key_log(
     lab: Lab, dataplane: str, underlay: int, overlay: int
 ) -> None:
