@@ -9,6 +9,7 @@ from interop.matches import Match
 from interop.peers import Far
 from tests.netns.lab import Lab, Namespace
 from tests.netns.nodes import WgvxNode
+from tests.netns.vxlan_nodes import IPV6_MINIMUM_MTU
 
 MakeFar = Callable[..., Far]
 """(kind, host, label, **options of the node): a node of that kind on a host of the lab."""
@@ -74,9 +75,13 @@ def make_pair(
     theirs = make_far(
         match.far, hosts[1], "f", overlay=overlay, tunnel_mtu=tunnel_mtu, mtu=overlay_mtu
     )
-    if mtus is not None:
-        ours.node["mtu"] = tunnel_mtu
-        ours.networks[0]["mtu"] = overlay_mtu
+    for node in (ours, theirs):
+        if isinstance(node, WgvxNode):
+            if mtus is not None or node is theirs:
+                node.node["mtu"] = tunnel_mtu
+                node.networks[0]["mtu"] = overlay_mtu
+            if overlay_mtu < IPV6_MINIMUM_MTU:
+                node.networks[0]["address"] = [f"{node.address[4]}/24"]
     ours_calls = match.caller == "wgvx"
     ours.add_peer(
         theirs.id,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from benchmarks.compare.obtain import boringtun, newest_wireguard_go
 from tests.netns.nodes import WgvxNode
 from tests.netns.vxlan_nodes import DaemonNode, VxlanNode
+
+TUN_MTU = 1500
+"""What Linux gives a new TUN device."""
 
 Far = VxlanNode | WgvxNode
 """The far end of a pair: both are configured and asked by the same calls."""
@@ -22,6 +27,12 @@ class BoringtunNode(DaemonNode):
 
     def command(self) -> list[str]:
         return [boringtun()[0], "--foreground", "--disable-drop-privileges", self.name]
+
+    def start(self) -> None:
+        super().start()
+        if self.tunnel_mtu > TUN_MTU:
+            # It reads no more of a packet than its device's MTU, which it looks up each second.
+            time.sleep(1.2)
 
 
 class KernelNode(VxlanNode):
