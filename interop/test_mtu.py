@@ -14,12 +14,11 @@ from interop.pair import OUTER_OVERHEAD, OVERLAY_OVERHEAD, MakeFar, Pair, make_p
 from interop.paths import join_by_router
 from interop.peers import Far
 from tests.netns.lab import Lab, Namespace, Place, eventually
-from tests.netns.nodes import WgvxNode
 from tests.netns.traffic import ETHERTYPE, assert_ping, mac_of, ping
+from tests.netns.vxlan_nodes import IPV6_MINIMUM_MTU
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
 
-IPV6_MINIMUM_MTU = 1280
 IP_HEADER = {4: 20, 6: 40}
 ICMP_HEADER = 8
 UDP_AND_WIREGUARD = 8 + 32
@@ -44,12 +43,6 @@ BIG = 34_816 - 1500
 def families(overlay_mtu: int) -> tuple[int, ...]:
     """What an overlay of this MTU carries."""
     return (4, 6) if overlay_mtu >= IPV6_MINIMUM_MTU else (4,)
-
-
-def only(overlay_mtu: int, ours: WgvxNode) -> None:
-    """Leave out the addresses that the overlay's MTU does not allow."""
-    if overlay_mtu < IPV6_MINIMUM_MTU:
-        ours.networks[0]["address"] = [f"{ours.address[4]}/24"]
 
 
 def count(place: Place, name: str) -> int:
@@ -88,7 +81,6 @@ def test_an_underlay_filled_to_the_byte(
         overlay=overlay,
         mtus=(tunnel_mtu, overlay_mtu),
         underlay_mtu=underlay_mtu,
-        prepare=functools.partial(only, overlay_mtu),
     )
     assert_full_size(pair, overlay_mtu)
     # With TAPs that somebody enlarged it is the tunnel that holds the limit.
@@ -107,13 +99,7 @@ def test_the_mtu_that_wgvx_works_out(
 ) -> None:
     """The same as the far end is told by the documented rule, and it fits any families."""
     overlay_mtu = underlay_mtu - OUTER_OVERHEAD - OVERLAY_OVERHEAD
-    pair = make_pair(
-        lab,
-        match,
-        make_far,
-        underlay_mtu=underlay_mtu,
-        prepare=functools.partial(only, overlay_mtu),
-    )
+    pair = make_pair(lab, match, make_far, underlay_mtu=underlay_mtu)
     assert pair.ours.network()["mtu"] == overlay_mtu
     (tap,) = pair.ours.place.ip_json("link", "show", pair.ours.tap)
     (vxlan,) = pair.theirs.place.ip_json("link", "show", pair.theirs.tap)
