@@ -71,6 +71,9 @@ def image() -> Image:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not folder.exists():
                 _build(folder, files)
+                # 44 MB each; a guest that runs has read its own into memory.
+                for old in set(OUT.glob("kernel-*")) - {folder}:
+                    shutil.rmtree(old)
     return Image(folder / "vmlinuz", folder / "initramfs")
 
 
