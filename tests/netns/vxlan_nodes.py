@@ -19,6 +19,7 @@ from tests.netns.nodes import (
     private_key,
     tunnel_address,
 )
+from tests.netns.traffic import mac_of
 
 IPV6_MINIMUM_MTU = 1280
 
@@ -102,9 +103,11 @@ class VxlanNode:
         self.remove_device()
 
     def restart(self) -> None:
-        """Go away without a word and come back with the same keys, remembering nothing else."""
+        """Go away without a word and come back with the same keys and MAC, remembering nothing."""
+        mac = mac_of(self.place, self.tap)
         self.stop()
         self.start()
+        self.place.ip("link", "set", self.tap, "address", mac)
         peers, self._peers = self._peers, []
         for peer in peers:
             self.add_peer(
