@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interop.frames import ROOM
+from interop.peers import Far
 from tests.netns.lab import Namespace, eventually
 
 INITIATION, RESPONSE, COOKIE_REPLY, DATA = 1, 2, 3, 4
+KEEPALIVE_LENGTH = 32
 SEPARATOR = "\t"
 SETTLE = 0.3
 
@@ -87,6 +89,21 @@ class Packet:
         """Zeros behind the tunnel packet; without one inside, all that was sealed."""
         sealed = self.outer.length - 32
         return sealed - (self.tunnel.ip_length if self.tunnel else 0)
+
+
+def sent_by(node: Far, packets: Iterable[Packet]) -> list[Packet]:
+    """Those that come from a node's own addresses."""
+    return [packet for packet in packets if packet.outer.source in node.id.address.values()]
+
+
+def of_kind(kind: int, packets: Iterable[Packet]) -> list[Packet]:
+    """Those of one of WireGuard's four types."""
+    return [packet for packet in packets if packet.kind == kind]
+
+
+def keepalives(packets: Iterable[Packet]) -> list[Packet]:
+    """Those that carry nothing."""
+    return [p for p in of_kind(DATA, packets) if p.outer.length == KEEPALIVE_LENGTH]
 
 
 class Capture:

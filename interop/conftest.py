@@ -15,6 +15,7 @@ from interop.matches import BORINGTUN, DATAPLANES, GO, KERNEL, MATCHES, NEWEST_G
 from interop.pair import MakeFar, Pair, make_pair
 from interop.peers import BoringtunNode, Far, KernelNode, NewestGoNode
 from interop.report import Results
+from interop.together import Together
 from interop.tools import obstacle
 from tests.conftest import (  # noqa: F401 - hooks: in CI, as root, nothing may skip here either
     pytest_make_collect_report,
@@ -125,5 +126,15 @@ def standing(
     made = Lab(folder)
     try:
         yield make_pair(made, request.param, make_far)
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory, make_far: MakeFar) -> Iterator[Together]:
+    """A pair for each match, all at the same time, for all tests of a module."""
+    made = Lab(tmp_path_factory.mktemp("together"))
+    try:
+        yield Together({match: make_pair(made, match, make_far) for match in MATCHES})
     finally:
         made.close()

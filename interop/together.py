@@ -1,0 +1,58 @@
+"""All matches at the same time, where most of a scenario is waiting.
+
+A test is asked for once per match and so tells of each by itself; whichever comes first plays the
+scenario with all of them, and the others tell what came of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from interop.matches import Match
+from interop.pair import Pair
+
+
+class Together:
+    """Pairs that all stand at the same time."""
+
+    def __init__(self, pairs: Mapping[Match, Pair]) -> None:
+        self._pairs = pairs
+        self._outcomes: dict[object, dict[Match, BaseException | None]] = {}
+
+    def play(
+        self,
+        match: Match,
+        scenario: Callable[[Pair], None],
+        *,
+        among: Sequence[Match] | None = None,
+        before: Callable[[Pair], None] | None = None,
+        title: object = None,
+    ) -> None:
+        """The outcome of a scenario for one match.
+
+        It is played ``among`` these matches, or all, and once for each ``title``. Each pair has a
+        thread of its own, and what that starts in the background ends with it: PDEATHSIG knows
+        threads. ``before`` is for what must outlive the scenario; one pair comes after the other.
+        """
+        key = (scenario, title)
+        if key not in self._outcomes:
+            matches = list(self._pairs) if among is None else among
+            self._outcomes[key] = self._play(matches, scenario, before)
+        error = self._outcomes[key][match]
+        if error is not None:
+            raise error
+
+    def _play(
+        self,
+        matches: Sequence[Match],
+        scenario: Callable[[Pair], None],
+        before: Callable[[Pair], None] | None,
+    ) -> dict[Match, BaseException | None]:
+        pairs = [self._pairs[match] for match in matches]
+        if before is not None:
+            for pair in pairs:
+                before(pair)
+        with ThreadPoolExecutor(len(pairs)) as pool:
+            played = [pool.submit(scenario, pair) for pair in pairs]
+        return {match: done.exception() for match, done in zip(matches, played, strict=True)}
