@@ -29,9 +29,9 @@ BURST = 1000
 """Initiations at once: the kernel and wgvx are under load from 512 waiting, wireguard-go from 128;
 boringtun from the hundredth within a second, for the rest of that second."""
 PAUSE, SHORT_PAUSE = 0.3, 0.03
-"""Seconds between bursts; short for boringtun, lest it be a new second without load. With the others
-load lasts a second beyond the long queue, and meanwhile there is time for more than the flood.
-"""
+"""Seconds between bursts; short for boringtun, lest it be a new second without load. With the
+others load lasts a second beyond the long queue, and meanwhile there is time for others than the
+flood."""
 NO_MAC2 = "00" * 16
 
 
