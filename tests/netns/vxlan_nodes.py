@@ -137,10 +137,11 @@ class VxlanNode:
         self.place.run("bridge", "fdb", "append", FLOOD_MAC, "dst", remote, "dev", self.tap)
 
     def fdb(self, device: str | None = None) -> list[dict[str, Any]]:
-        """A VXLAN device's forwarding table, as bridge(8) tells it."""
+        """A VXLAN device's own forwarding table, as bridge(8) tells it."""
         shown = self.place.run("bridge", "-json", "fdb", "show", "dev", device or self.tap)
         rows: list[dict[str, Any]] = json.loads(shown.stdout)
-        return rows
+        # Of a device that is a port, the bridge's table is told as well.
+        return [row for row in rows if "self" in row["flags"]]
 
     def lookup(self, mac: str, device: str | None = None) -> dict[str, Any] | None:
         """The row of a MAC in the forwarding table, if it has one."""
