@@ -52,7 +52,9 @@ class Recording:
 
 
 @contextmanager
-def recording(place: Place, interface: str, condition: str = "") -> Iterator[Recording]:
+def recording(
+    place: Place, interface: str, condition: str = "", *, settle: float = SETTLE
+) -> Iterator[Recording]:
     """Take down what comes in on an interface; ``condition`` is a filter of tcpdump's."""
     name = f"recording-{next(_numbers)}"
     tcpdump = place.start(
@@ -63,7 +65,7 @@ def recording(place: Place, interface: str, condition: str = "") -> Iterator[Rec
     eventually(lambda: "listening on" in tcpdump.stderr, f"it records: {tcpdump}")
     done = Recording()
     yield done
-    time.sleep(SETTLE)
+    time.sleep(settle)
     tcpdump.send_signal(signal.SIGINT)
     tcpdump.wait()
     assert "\n0 packets dropped by kernel" in tcpdump.stderr, tcpdump
