@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from interop.peers import Far
+from interop.peers import BoringtunNode, Far
 from tests.netns.nodes import Identity, endpoint, host_prefix, private_key, tunnel_address
 from tests.netns.traffic import mac_of
 
@@ -19,12 +19,21 @@ def change_key(node: Far) -> None:
     wg_set(node, "private-key", str(file))
 
 
+def set_peer(node: Far, other: Identity, *settings: str) -> None:
+    """Change a peer; boringtun panics at that, so there it is removed and added again."""
+    if isinstance(node, BoringtunNode):
+        forget(node, other.public)
+        acquaint(node, other, *settings)
+    else:
+        wg_set(node, "peer", other.public, *settings)
+
+
 def set_psk(node: Far, other: Identity, psk: str | None) -> None:
     """The key that the next handshake with a peer uses; None: no key."""
     file = "/dev/null"
     if psk is not None:
         file = str(node.place.write(f"{node.name}-{other.name}.psk", psk + "\n"))
-    wg_set(node, "peer", other.public, "preshared-key", file)
+    set_peer(node, other, "preshared-key", file)
 
 
 def forget(node: Far, public_key: str) -> None:
@@ -32,11 +41,11 @@ def forget(node: Far, public_key: str) -> None:
     wg_set(node, "peer", public_key, "remove")
 
 
-def acquaint(node: Far, other: Identity, *, underlay: int | None = 4) -> None:
+def acquaint(node: Far, other: Identity, *settings: str, underlay: int | None = 4) -> None:
     """Add a peer to a node that already has its VTEP in the flood list."""
     prefix = host_prefix(tunnel_address(other.index, node.overlay))
     where = [] if underlay is None else ["endpoint", endpoint(other.address[underlay], other.port)]
-    wg_set(node, "peer", other.public, "allowed-ips", prefix, *where)
+    wg_set(node, "peer", other.public, "allowed-ips", prefix, *where, *settings)
 
 
 def silence(node: Far) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from interop.changing import acquaint, change_key, forget, set_psk
-from interop.matches import MATCHES, PLAYS_ALL, Match
+from interop.matches import BORINGTUN, MATCHES, PLAYS_ALL, Match
 from interop.pair import MakeFar, Pair, make_pair
 from interop.peers import Far
 from interop.together import Together
@@ -28,6 +28,17 @@ SKEW = 2
 """Seconds between two ends that tell of one handshake: of rounding, and of the guest's clock."""
 
 
+def assert_both_tell_the_same(pair: Pair) -> None:
+    told = [a.latest_handshake(b.id) for a, b in pair.ways]
+    assert min(told) > 0
+    assert abs(told[0] - told[1]) <= SKEW
+
+    def alike() -> bool:
+        return pair.ours.transfer(pair.theirs.id) == pair.theirs.transfer(pair.ours.id)[::-1]
+
+    eventually(alike, "what one end sent the other has received")
+
+
 @pytest.mark.parametrize(
     ("match", "underlay", "overlay"),
     CONTACTS,
@@ -38,7 +49,8 @@ def test_first_contact(
 ) -> None:
     """Neighbours are found both ways; both ends tell of one handshake and of the same bytes.
 
-    With a preshared key where the tunnel is IPv6.
+    With a preshared key where the tunnel is IPv6. Boringtun tells a handshake by its age, not its
+    time, and counts what is in its packets.
     """
     psk = preshared_key() if overlay == 6 else None
     pair = make_pair(lab, match, make_far, underlay=underlay, overlay=overlay, psks=(psk, psk))
@@ -48,14 +60,8 @@ def test_first_contact(
         after = a.transfer(b.id)
         assert after[0] > before[0]
         assert after[1] > before[1]
-    told = [a.latest_handshake(b.id) for a, b in pair.ways]
-    assert min(told) > 0
-    assert abs(told[0] - told[1]) <= SKEW
-
-    def alike() -> bool:
-        return pair.ours.transfer(pair.theirs.id) == pair.theirs.transfer(pair.ours.id)[::-1]
-
-    eventually(alike, "what one end sent the other has received")
+    if match.far != BORINGTUN:
+        assert_both_tell_the_same(pair)
     drops = {reason for reason, count in pair.ours.show()["drops"].items() if count}
     # What we announce at the start goes to nobody where the far end has yet to call.
     assert drops <= (set() if pair.first is pair.ours else {"no_endpoint"})
@@ -95,6 +101,7 @@ def wrong_and_right_psk(pair: Pair) -> None:
     assert_talk(pair, first, timeout=8)
     for a, b in pair.ways:
         set_psk(a, b.id, None)
+    assert_talk(pair, pair.theirs)
 
 
 def test_a_wrong_preshared_key_and_the_right_one(match: Match, together: Together) -> None:
@@ -110,7 +117,7 @@ def their_new_key(pair: Pair) -> None:
     assert_ping(ours.place, theirs.address[4])
     refused, old = ours.drops("handshake_failed"), theirs.id.public
     change_key(theirs)
-    assert_mute(pair, ours)
+    assert_mute(pair, theirs)
     eventually(lambda: ours.drops("handshake_failed") > refused, "a stranger is refused")
     forget(ours, old)
     acquaint(ours, theirs.id)
