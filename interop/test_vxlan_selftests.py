@@ -60,7 +60,7 @@ FAR = KERNEL
 
 SECOND, DEAF, FORGETFUL = 4300, 4400, 4500
 """More VNIs: an ordinary one, one that learns nothing, one that forgets in seconds."""
-AGEING = 4
+AGEING = 6
 NETWORKS: dict[int, tuple[dict[str, object], tuple[str, ...]]] = {
     SECOND: ({}, ()),
     DEAF: ({"learning": False}, ("nolearning",)),
