@@ -284,7 +284,7 @@ class WgvxNode:
         return [
             path
             for folder in folders
-            for path in (folder.glob(f"{self.name}*") if folder.is_dir() else ())
+            for path in (folder.glob(f"{self.name}.*") if folder.is_dir() else ())
         ]
 
 
