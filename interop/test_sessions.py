@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from interop.capture import DATA, Capture, keepalives, of_kind, sent_by
+from interop.capture import Capture, keepalives, sent_by
 from interop.changing import acquaint, forget, set_peer, silence_both
 from interop.frames import send_frames
 from interop.kernel.guest import GuestPlace
 from interop.kernel.host import has_wireguard
-from interop.matches import KERNEL, MATCHES, Match
+from interop.matches import BORINGTUN, KERNEL, MATCHES, Match
 from interop.pair import Pair
 from interop.peers import Far
 from interop.together import Together
@@ -62,7 +62,9 @@ def passive_keepalive(pair: Pair) -> None:
     *_, data, more = sent_by(first, packets)
     assert keepalives([answer, data, more, keepalive]) == [keepalive]
     assert answer.time < data.time < more.time < keepalive.time
-    assert KEEPALIVE_TIMEOUT - 0.1 < keepalive.time - data.time < KEEPALIVE_TIMEOUT + LATE
+    # Boringtun sets its clock four times a second, and takes what comes in between for as old.
+    early = 0.3 if pair.match.far == BORINGTUN else 0.1
+    assert KEEPALIVE_TIMEOUT - early < keepalive.time - data.time < KEEPALIVE_TIMEOUT + LATE
 
 
 def test_passive_keepalive(match: Match, together: Together) -> None:
@@ -77,18 +79,20 @@ def persistent_keepalive(pair: Pair) -> None:
     silence_both(pair.ours, pair.theirs)
     assert_ping(pair.first.place, pair.second.address[4])
     for a, b in pair.ways:
+        set_peer(a, b.id, "persistent-keepalive", "1")
+        assert_ping(a.place, b.address[4])
         capture = Capture(pair.ours.host)
         capture.start()
-        set_peer(a, b.id, "persistent-keepalive", "1")
         time.sleep(3.5)
-        set_peer(a, b.id, "persistent-keepalive", "off")
         capture.stop()
+        set_peer(a, b.id, "persistent-keepalive", "off")
         packets = capture.packets()
         times = [packet.time for packet in keepalives(sent_by(a, packets))]
         gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert len(times) >= 3
         assert all(0.9 < gap < 1 + LATE for gap in gaps), gaps
-        assert of_kind(DATA, sent_by(b, packets)) == []
+        assert sent_by(b, packets) == []
+    assert_ping(pair.theirs.place, pair.ours.address[4])  # For boringtun is new, see set_peer.
 
 
 def test_persistent_keepalive(match: Match, together: Together) -> None:
@@ -278,8 +282,8 @@ def test_the_far_clock_is_set_back(match: Match, together: Together) -> None:
     its calls, until its clock has caught up. But wgvx calls it, and that heals it."""
     if has_wireguard():
         pytest.skip("the far end's clock is this host's own")
+    together.play(match, established, among=KERNEL_CALLS, title="before the clock")
     for before, scenario in (
-        (None, established),
         (set_the_guest_back, refuse_and_call),
         (set_the_guest_right, established),
     ):

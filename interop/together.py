@@ -26,7 +26,7 @@ class Together:
         scenario: Callable[[Pair], None],
         *,
         among: Sequence[Match] | None = None,
-        before: Callable[[Pair], None] | None = None,
+        before: Callable[[Pair], None] = lambda _: None,
         title: object = None,
     ) -> None:
         """The outcome of a scenario for one match.
@@ -47,12 +47,18 @@ class Together:
         self,
         matches: Sequence[Match],
         scenario: Callable[[Pair], None],
-        before: Callable[[Pair], None] | None,
+        before: Callable[[Pair], None],
     ) -> dict[Match, BaseException | None]:
-        pairs = [self._pairs[match] for match in matches]
-        if before is not None:
-            for pair in pairs:
-                before(pair)
-        with ThreadPoolExecutor(len(pairs)) as pool:
-            played = [pool.submit(scenario, pair) for pair in pairs]
-        return {match: done.exception() for match, done in zip(matches, played, strict=True)}
+        outcomes: dict[Match, BaseException | None] = {}
+        for match in matches:
+            try:
+                before(self._pairs[match])
+            except Exception as error:
+                outcomes[match] = error
+        with ThreadPoolExecutor(len(matches)) as pool:
+            played = {
+                match: pool.submit(scenario, self._pairs[match])
+                for match in matches
+                if match not in outcomes
+            }
+        return outcomes | {match: done.exception() for match, done in played.items()}
