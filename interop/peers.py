@@ -5,11 +5,20 @@ from __future__ import annotations
 import time
 
 from benchmarks.compare.obtain import boringtun, newest_wireguard_go
+from interop.matches import BORINGTUN, GO, NEWEST_GO
 from tests.netns.nodes import WgvxNode
 from tests.netns.vxlan_nodes import DaemonNode, VxlanNode
 
 TUN_MTU = 1500
 """What Linux gives a new TUN device."""
+
+CLING = (GO, NEWEST_GO, BORINGTUN)
+"""These go on sending from an address that their host no longer has: wireguard-go by IP_PKTINFO,
+boringtun by a connected socket (ENETUNREACH for either), until something else moves them. Nor does
+the newest wireguard-go answer reliably once the family has changed: it sends some of its datagrams
+to an address of which it has kept the first four bytes."""
+UNCHANGEABLE = (BORINGTUN,)
+"""These panic when a peer that they have is to be changed."""
 
 Far = VxlanNode | WgvxNode
 """The far end of a pair: both are configured and asked by the same calls."""
