@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import signal
 import time
@@ -144,7 +145,7 @@ SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], id
 @SIGNALS
 def test_the_caller_is_restarted(match: Match, together: Together, number: signal.Signals) -> None:
     """It has a session with the first handshake that it tries, as its stamps have not gone back."""
-    together.play(match, established, title=f"before {number.name}")
+    together.play(match, established, title=("caller", number))
     together.play(
         match,
         the_caller_calls,
@@ -167,7 +168,7 @@ def test_the_called_end_is_restarted(
     match: Match, together: Together, number: signal.Signals
 ) -> None:
     """It knows nobody's endpoint; the caller calls when its data is unanswered for 15 s."""
-    together.play(match, established, title=f"before {number.name}")
+    together.play(match, established, title=("called", number))
     together.play(
         match,
         the_caller_notices,
@@ -282,9 +283,9 @@ def test_the_far_clock_is_set_back(match: Match, together: Together) -> None:
     its calls, until its clock has caught up. But wgvx calls it, and that heals it."""
     if has_wireguard():
         pytest.skip("the far end's clock is this host's own")
-    together.play(match, established, among=KERNEL_CALLS, title="before the clock")
-    for before, scenario in (
-        (set_the_guest_back, refuse_and_call),
-        (set_the_guest_right, established),
-    ):
-        together.play(match, scenario, among=KERNEL_CALLS, before=before, title=before)
+    play = functools.partial(together.play, match, among=KERNEL_CALLS)
+    play(established, title="clock")
+    try:
+        play(refuse_and_call, before=set_the_guest_back)
+    finally:
+        play(established, before=set_the_guest_right, title="clock set right")
