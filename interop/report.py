@@ -20,6 +20,7 @@ from benchmarks.compare.obtain import boringtun, debian_version, first_line, new
 from interop.kernel.host import has_wireguard
 from interop.kernel.packages import kernel_packages
 from interop.matches import BORINGTUN, DATAPLANES, FARS, GO, KERNEL, NEWEST_GO
+from interop.selftests import NETNS_SH, VXLAN
 
 BEGIN, END = "<!-- matrix -->", "<!-- /matrix -->"
 HELD, FAILED, NOT_PLAYED = "yes", "**NO**", ""
@@ -100,6 +101,9 @@ def matrix(data: dict[str, Any]) -> str:
             for sentence, outcomes in tests.items()
         )
         lines += [f"### {module}", "", *_table(head, rows), ""]
+    for title, cases in (("netns.sh", NETNS_SH), ("the VXLAN selftests", VXLAN)):
+        lines += [f"### The cases of {title}", ""]
+        lines += [*_table(["", "played by"], map(list, cases.items())), ""]
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The cases of the kernel's own suite that configure: see ``test_netns_suite``.
+"""The cases of the kernel's own suite that configure: see :mod:`interop.selftests`.
 
 Whatever wg(8) is told is told to both ends, and both ends tell the same of it.
 """

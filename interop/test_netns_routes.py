@@ -1,4 +1,4 @@
-"""The routing cases of the kernel's own suite, over the overlay: see ``test_netns_suite``."""
+"""The routing cases of the kernel's own suite, over the overlay: see :mod:`interop.selftests`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cases of the kernel's own suite that carry traffic: see ``test_netns_suite``."""
+"""The cases of the kernel's own suite that carry traffic: see :mod:`interop.selftests`."""
 
 from __future__ import annotations
 

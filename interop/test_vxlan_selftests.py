@@ -7,7 +7,6 @@ or the test says what each does. selftests.py tells which case became which test
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import time
 from collections.abc import Iterator
@@ -39,7 +38,6 @@ from interop.frames import recording, send_frames
 from interop.matches import GO, KERNEL, PLAYS_ALL
 from interop.pair import MakeFar
 from interop.peers import Far
-from interop.selftests import SELFTESTS
 from interop.sites import (
     add_static,
     assert_learns,
@@ -68,13 +66,6 @@ NETWORKS: dict[int, tuple[dict[str, object], tuple[str, ...]]] = {
 }
 COLLECTING = 10
 """Seconds between two times that the kernel removes aged entries."""
-
-
-def test_the_table_names_tests_that_exist() -> None:
-    for answer in SELFTESTS.values():
-        if not answer.startswith(("no: ", "as ")):
-            module, name = answer.split(".") if "." in answer else ("test_vxlan_selftests", answer)
-            assert callable(getattr(importlib.import_module(f"interop.{module}"), name))
 
 
 @pytest.fixture(scope="module", params=(4, 6) if PLAYS_ALL else (4,), ids="tunnel-ipv{}".format)
