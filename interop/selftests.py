@@ -1,7 +1,7 @@
-"""The kernel's own suites, tools/testing/selftests of Linux, case by case: which test here plays one, or
-why none does.
+"""The kernel's own suites, case by case: which test here plays one, or why none does.
 
-A test is ``module::name``; what has none begins with "none: ".
+They are in tools/testing/selftests of Linux. A test is ``module::name``; what has none begins
+with "none: ".
 """
 
 from __future__ import annotations
