@@ -188,7 +188,7 @@ def test_40_peers_of_52_prefixes(standing: Pair) -> None:
         assert prefixes(node) == before
 
 
-@on_one
+@pytest.mark.parametrize("match", CHANGEABLE, ids=str, indirect=True)
 def test_keys_of_small_order_send_nothing(lab: Lab, match: Match, make_far: MakeFar) -> None:
     """Not one datagram; to a good key that nobody has either, there is a call."""
     taps: list[Wiretap] = []
