@@ -25,12 +25,20 @@ CHUNK = 1 << 20
 
 
 def ping(
-    place: Place, destination: str, *, count: int = 1, size: int = 56, df: bool = False
+    place: Place,
+    destination: str,
+    *,
+    count: int = 1,
+    size: int = 56,
+    df: bool = False,
+    wait: int = 1,
 ) -> bool:
-    """Whether every one of ``count`` echo requests of ``size`` bytes of data is answered."""
+    """Whether every one of ``count`` echo requests of ``size`` bytes of data is answered, the last
+    one within ``wait`` seconds.
+    """
     options = ["-M", "do"] if df else []
     done = place.run(
-        *("ping", "-n", "-c", str(count), "-i", "0.2", "-W", "1", "-s", str(size)),
+        *("ping", "-n", "-c", str(count), "-i", "0.2", "-W", str(wait), "-s", str(size)),
         *options,
         destination,
         check=False,
@@ -41,7 +49,8 @@ def ping(
 def assert_ping(place: Place, destination: str, *, timeout: float = 10, count: int = 3) -> None:
     """The way opens within ``timeout`` seconds and then loses nothing."""
     eventually(lambda: ping(place, destination), f"{destination} answers a ping", timeout)
-    assert ping(place, destination, count=count), f"pings to {destination} were lost"
+    # What is late, on a busy machine, is not lost.
+    assert ping(place, destination, count=count, wait=5), f"pings to {destination} were lost"
 
 
 def mac_of(place: Place, interface: str) -> str:
