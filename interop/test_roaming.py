@@ -40,11 +40,17 @@ def move(node: Far, old: str, new: str) -> None:
         node.place.ip("address", verb, prefix, "dev", "eth0", *nodad)
 
 
+def assert_none_lost(a: Far, b: Far) -> None:
+    """Each echo request is answered, be it late: a busy machine is no loss."""
+    done = a.place.run("ping", "-n", "-c", "2", "-i", "0.2", "-W", "5", b.address[4], check=False)
+    assert "2 received" in done.stdout, done.stdout
+
+
 def assert_follows(mover: Far, other: Far, address: str) -> None:
     """The first thing that the mover says is answered at its new place, where it can be called."""
-    assert ping(mover.place, other.address[4], count=2)
+    assert_none_lost(mover, other)
     assert other.endpoint(mover.id) == endpoint(address, mover.id.port)
-    assert ping(other.place, mover.address[4], count=2)
+    assert_none_lost(other, mover)
 
 
 def turn_to(node: Far, other: Far, family: int) -> None:
