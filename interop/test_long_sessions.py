@@ -1,6 +1,10 @@
 """Sessions for as long as they live: rekeys, expiry, and how long one goes on calling.
 
 All matches at the same time, since each of these takes minutes.
+
+Some handshakes come 15 s after traffic that was answered. Boringtun does not say the keepalive
+that it owes where the last data came in the same 250 ms as it last sent some, so whoever waits for
+it calls. wireguard-go arms that timer after it has sent, when the answer may already be there.
 """
 
 from __future__ import annotations
@@ -21,9 +25,14 @@ from tests.netns.traffic import assert_ping
 pytestmark = [pytest.mark.netns, pytest.mark.nightly, pytest.mark.timeout(600)]
 
 REKEY_TIMEOUT, JITTER = 5, 1 / 3
-REKEY_AFTER_TIME, REJECT_AFTER_TIME, REKEY_ATTEMPT_TIME = 120, 180, 90
+REKEY_AFTER_TIME, REJECT_AFTER_TIME = 120, 180
 LATE = 1.0
 """Seconds that a timer may be late."""
+OWED = 15 + JITTER + 2 * LATE
+"""Seconds after which nothing is owed for traffic: KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, and what
+comes on top."""
+FEWEST_CALLS, MOST_CALLS = 18, 20
+"""Boringtun gives up when 90 s are over, the others after as many retries as the kernel."""
 
 
 def call_anew(pair: Pair, capture: Capture) -> None:
@@ -63,19 +72,20 @@ def test_traffic_beyond_the_life_of_a_key(match: Match, together: Together) -> N
 def silent_for_too_long(pair: Pair, caller: Far, called: Far) -> None:
     capture = Capture(pair.ours.host)
     call_anew(pair, capture)
-    begun = time.monotonic()
     assert_ping(pair.first.place, pair.second.address[4])
-    time.sleep(begun + REJECT_AFTER_TIME + 5 - time.monotonic())
+    # Until all have said what they owe. That may be a handshake, too: see the module's docstring.
+    time.sleep(OWED)
+    expires = pair.ours.latest_handshake(pair.theirs.id) + 1 + REJECT_AFTER_TIME
+    time.sleep(expires + 3 - time.time())
     ping = ("ping", "-n", "-c", "1", "-W", "4", called.address[4])
     told = caller.place.run(*ping, check=False).stdout
     capture.stop()
     assert "1 received" in told, told
-    packets = capture.packets()
-    late = [packet for packet in packets if packet.time > packets[0].time + REJECT_AFTER_TIME]
+    late = [packet for packet in capture.packets() if packet.time > expires]
     assert [packet.kind for packet in late[:2]] == [INITIATION, RESPONSE]
     assert sent_by(caller, late[:2]) == late[:1]
     assert sent_by(called, late[:2]) == late[1:2]
-    assert len(of_kind(INITIATION, packets)) == 2
+    assert len(of_kind(INITIATION, late)) == 1
 
 
 def expiry_first(pair: Pair) -> None:
@@ -104,7 +114,7 @@ def unanswered(pair: Pair) -> None:
     call_anew(pair, capture)
     dropped = pair.ours.drops("handshake_timeout")
     first.place.run("ping", "-n", "-c", "1", "-W", "1", second.address[4], check=False)
-    time.sleep(REKEY_ATTEMPT_TIME + 3 * REKEY_TIMEOUT + LATE)
+    time.sleep((MOST_CALLS + 1) * (REKEY_TIMEOUT + JITTER) + LATE)
     capture.stop()
     packets = capture.packets()
     calls = of_kind(INITIATION, sent_by(first, packets))
@@ -112,7 +122,7 @@ def unanswered(pair: Pair) -> None:
     gaps = [b.time - a.time for a, b in itertools.pairwise(calls)]
     assert all(REKEY_TIMEOUT <= gap < REKEY_TIMEOUT + JITTER + LATE for gap in gaps), gaps
     assert max(gaps) - min(gaps) > 0.05, gaps
-    assert REKEY_ATTEMPT_TIME <= calls[-1].time - calls[0].time < REKEY_ATTEMPT_TIME + 10
+    assert FEWEST_CALLS <= len(calls) <= MOST_CALLS
     if first is pair.ours:
         assert pair.ours.drops("handshake_timeout") == dropped + 1
     acquaint(second, first.id, underlay=None)
