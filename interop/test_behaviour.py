@@ -237,8 +237,8 @@ def assert_timely(run: Run) -> None:
     assert_between(tries[0] - unanswered, patience, patience + JITTER, "new handshake")
     for one, other in itertools.pairwise(tries):
         assert_between(other - one, REKEY_TIMEOUT, REKEY_TIMEOUT + JITTER, "next try")
-    # What is waiting meanwhile is data under the old keys: nobody stops sending.
-    assert len([at for at in spoken if at > tries[0]]) > 10
+    # Meanwhile data goes out under the old keys: nobody stops sending.
+    assert spoken[-1] > tries[-1]
 
 
 def test_keepalives_and_retries_come_when_the_kernels_do(
