@@ -18,6 +18,7 @@ import pytest
 
 from interop.kernel.guest import Guest, stand_in
 from interop.kernel.image import OUT
+from interop.kernel.shared import SharedGuest
 from interop.kernel.packages import obstacle
 from interop.peers import KernelNode
 from tests.netns.lab import Lab, eventually, sweep
@@ -246,3 +247,23 @@ def test_a_kernel_node_and_wgvx(lab: Lab, caller: str, underlay: int) -> None:
         assert_ping(place, far[4])
         assert ping(place, far[4], size=theirs.mtu - 28, df=True)
     ours.stop()
+
+
+def test_a_shared_guest_that_died_is_replaced(tmp_path: Path) -> None:
+    """Whoever asks next is not to suffer for it."""
+    shared = SharedGuest(tmp_path)
+    try:
+        for number in range(2):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            lab = Lab(folder)
+            a, b = lab.host("a"), lab.host("b")
+            lab.lan(a, b)
+            place = shared.stand_in(b)
+            assert_ping(a, place.address(4))
+            if number == 0:
+                with pytest.raises(AssertionError, match="guest is dead"):
+                    place.run("sh", "-c", "echo c >/proc/sysrq-trigger; sleep 100")
+            lab.close()
+    finally:
+        shared.close()

@@ -7,6 +7,7 @@ test's lab closes.
 from __future__ import annotations
 
 import itertools
+import subprocess
 from pathlib import Path
 
 from interop.kernel.guest import Guest, GuestNamespace
@@ -16,6 +17,11 @@ INTERFACES = 4
 """As many can stand in at a time."""
 
 _numbers = itertools.count(1)
+
+
+def interfaces() -> list[str]:
+    """The guest's own, by name."""
+    return [f"eth{number}" for number in range(INTERFACES)]
 
 
 class StandIn(GuestNamespace):
@@ -51,13 +57,17 @@ class SharedGuest:
     """Boots when somebody first asks for a stand-in."""
 
     def __init__(self, folder: Path) -> None:
-        self._lab = Lab(folder)
-        self._free = [f"eth{number}" for number in range(INTERFACES)]
+        self._folder = folder
+        self._lab: Lab | None = None
+        self._free = interfaces()
         self._guest: Guest | None = None
         self._home: Namespace | None = None
 
     def _boot(self) -> tuple[Guest, Namespace]:
         if self._guest is None or self._home is None:
+            folder = self._folder / f"guest-{next(_numbers)}"
+            folder.mkdir()
+            self._lab = Lab(folder)
             self._home = home = self._lab.host("guest")
             for interface in self._free:
                 home.ip("tuntap", "add", f"tap-{interface}", "mode", "tap")
@@ -92,12 +102,24 @@ class SharedGuest:
         made = StandIn(guest, host, interface, mtu)
 
         def release() -> None:
-            made.give_back()
-            self._free.append(interface)
+            if self._guest is not guest:
+                return  # It hung, and went with all that it had.
+            try:
+                made.give_back()
+            except (AssertionError, subprocess.TimeoutExpired):
+                self._give_up()  # The next one who asks gets a new one.
+            else:
+                self._free.append(interface)
 
         host.lab.at_end.callback(release)
         return made
 
+    def _give_up(self) -> None:
+        self.close()
+        self._guest = self._home = None
+        self._free = interfaces()
+
     def close(self) -> None:
         """End the guest."""
-        self._lab.close()
+        if self._lab is not None:
+            self._lab.close()
