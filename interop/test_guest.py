@@ -18,8 +18,8 @@ import pytest
 
 from interop.kernel.guest import Guest, stand_in
 from interop.kernel.image import OUT
-from interop.kernel.shared import SharedGuest
 from interop.kernel.packages import obstacle
+from interop.kernel.shared import SharedGuest
 from interop.peers import KernelNode
 from tests.netns.lab import Lab, eventually, sweep
 from tests.netns.nodes import WgvxNode, preshared_key
