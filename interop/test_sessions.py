@@ -63,15 +63,19 @@ def passive_keepalive(pair: Pair) -> None:
     *_, data, more = sent_by(first, packets)
     assert keepalives([answer, data, more, keepalive]) == [keepalive]
     assert answer.time < data.time < more.time < keepalive.time
-    # Boringtun sets its clock four times a second, and takes what comes in between for as old.
-    early = 0.3 if pair.match.far == BORINGTUN else 0.1
-    assert KEEPALIVE_TIMEOUT - early < keepalive.time - data.time < KEEPALIVE_TIMEOUT + LATE
+    since, early = data.time, 0.1
+    if second is pair.theirs and pair.match.far == BORINGTUN:
+        # It counts from when it last said something, and in steps of 250 ms.
+        since, early = answer.time, 0.3
+    assert KEEPALIVE_TIMEOUT - early < keepalive.time - since < KEEPALIVE_TIMEOUT + LATE
 
 
+@pytest.mark.nightly
 def test_passive_keepalive(match: Match, together: Together) -> None:
     """Who has heard data and said nothing for 10 s sends one; the first data counts, not the last.
 
-    The called end hears, so each implementation does in one match and wgvx in another.
+    The called end hears, so each implementation does in one match and wgvx in another. What CI has
+    of it is in test_behaviour, beside the kernel.
     """
     together.play(match, passive_keepalive)
 
@@ -84,13 +88,13 @@ def persistent_keepalive(pair: Pair) -> None:
         assert_ping(a.place, b.address[4])
         capture = Capture(pair.ours.host)
         capture.start()
-        time.sleep(3.5)
+        time.sleep(2.5)
         capture.stop()
         set_peer(a, b.id, "persistent-keepalive", "off")
         packets = capture.packets()
         times = [packet.time for packet in keepalives(sent_by(a, packets))]
         gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-        assert len(times) >= 3
+        assert len(times) >= 2
         assert all(0.9 < gap < 1 + LATE for gap in gaps), gaps
         assert sent_by(b, packets) == []
     assert_ping(pair.theirs.place, pair.ours.address[4])  # For boringtun is new, see set_peer.
