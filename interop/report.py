@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -41,29 +41,33 @@ class Results:
         self._results.append(told | {"outcome": outcome})
 
     def write(self) -> None:
-        text = json.dumps({"versions": versions(), "results": self._results}, indent=1)
+        fars = {result["far"] for result in self._results}
+        text = json.dumps({"versions": versions(fars), "results": self._results}, indent=1)
         self._path.write_text(text + "\n")
 
 
-def versions() -> dict[str, str]:
-    """Of everyone who took part."""
-    found = {"wgvx": first_line("git", "describe", "--always", "--dirty")}
+def _kernel() -> str:
     if has_wireguard():
-        found[KERNEL] = f"Linux {platform.release()}, this host's"
-    else:
-        found[KERNEL] = f"Linux in QEMU: {kernel_packages()[0]}"
-    found[GO] = debian_version("wireguard-go")
-    found[NEWEST_GO] = newest_wireguard_go()[1]
-    found[BORINGTUN] = boringtun()[1]
+        return f"Linux {platform.release()}, this host's"
+    return f"Linux in QEMU: {kernel_packages()[0]}"
+
+
+FAR_VERSIONS: dict[str, Callable[[], str]] = {
+    KERNEL: _kernel,
+    GO: lambda: debian_version("wireguard-go"),
+    NEWEST_GO: lambda: newest_wireguard_go()[1],
+    BORINGTUN: lambda: boringtun()[1],
+}
+
+
+def versions(fars: Container[str]) -> dict[str, str]:
+    """Of those who took part, and of what looked on."""
+    found = {"wgvx": first_line("git", "describe", "--always", "--dirty")}
+    found |= {far: version() for far, version in FAR_VERSIONS.items() if far in fars}
     found["host"] = f"Linux {platform.release()}, Python {platform.python_version()}"
     found["wg"] = first_line("wg", "--version")
     found["tshark"] = first_line("tshark", "--version")
-    found["scapy"] = subprocess.run(
-        [sys.executable, "-c", "import scapy; print(scapy.VERSION)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    found["scapy"] = metadata.version("scapy")
     return found
 
 
