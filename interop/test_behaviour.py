@@ -16,6 +16,7 @@ What differs, and why:
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import signal
 import time
@@ -24,7 +25,17 @@ from dataclasses import dataclass
 
 import pytest
 
-from interop.capture import DATA, GOOD, INITIATION, Capture, Packet
+from interop.capture import (
+    DATA,
+    GOOD,
+    INITIATION,
+    Capture,
+    Packet,
+    keepalives,
+    of_kind,
+    sent_by,
+)
+from interop.changing import silence, silence_both
 from interop.frames import send_frames
 from interop.matches import FAMILIES, KERNEL, Match
 from interop.pair import MakeFar, Pair, make_pair
@@ -50,10 +61,10 @@ class Run:
     pair: Pair
     capture: Capture
 
-    def sent_by(self, node: Far) -> list[Packet]:
-        keys = self.pair.ours.host.folder / KEYS
-        addresses = node.id.address.values()
-        return [p for p in self.capture.packets(keys) if p.outer.source in addresses]
+    @functools.cached_property
+    def packets(self) -> list[Packet]:
+        """All that passed, once the capture is over."""
+        return self.capture.packets(self.pair.ours.host.folder / KEYS)
 
 
 def watched(
@@ -78,7 +89,7 @@ def watched(
         prepare=prepare,
     )
     for node in (pair.ours, pair.theirs):
-        node.place.run("sh", "-c", f"echo 1 >/proc/sys/net/ipv6/conf/{node.tap}/disable_ipv6")
+        silence(node)
     return Run(pair, captures[0])
 
 
@@ -131,9 +142,9 @@ def told(run: Run, node: Far) -> list[dict[str, object]]:
     """What a node sent, without what it may say unasked: address resolution after some seconds, and
     our announcement, which comes first and shifts the counters.
     """
-    packets = [p for p in run.sent_by(node) if p.protocol not in ("ARP", "ICMPv6")]
-    shapes = [shape(packet) for packet in packets]
-    counters = [packet.counter for packet in run.sent_by(node) if packet.kind == DATA]
+    packets = sent_by(node, run.packets)
+    shapes = [shape(packet) for packet in packets if packet.protocol not in ("ARP", "ICMPv6")]
+    counters = [packet.counter for packet in of_kind(DATA, packets)]
     assert counters == list(range(len(counters)))
     for one in shapes:
         one.pop("counter")
@@ -182,13 +193,6 @@ def one_way(source: Far, target: Far) -> None:
     send_frames(source.place, source.tap, [data])
 
 
-def know_each_other(pair: Pair) -> None:
-    """No address resolution, which would be one more reason to speak."""
-    for a, b in pair.ways:
-        mac = mac_of(b.place, b.tap)
-        a.place.ip("neigh", "replace", b.address[4], "lladdr", mac, "dev", a.tap)
-
-
 def fall_silent(node: Far) -> None:
     """From now on it hears nothing and says nothing."""
     if isinstance(node, WgvxNode):
@@ -221,17 +225,17 @@ def assert_between(value: float, least: float, most: float, what: str) -> None:
 
 def assert_timely(run: Run) -> None:
     """What the paper says of the two ends, whoever plays them."""
-    call, answer = run.sent_by(run.pair.first), run.sent_by(run.pair.second)
+    call, answer = (sent_by(node, run.packets) for node in (run.pair.first, run.pair.second))
     spoken = [p.time for p in call if p.tunnel is not None]
     # "If a peer has received a validly-authenticated transport data message [...] but does not have
     # any packets itself to send back for KEEPALIVE-TIMEOUT seconds, it sends a keepalive" (6.5).
-    (kept,) = (p.time for p in answer if p.kind == DATA and p.outer.length == 32)
+    (kept,) = (packet.time for packet in keepalives(answer))
     heard = max(at for at in spoken if at < kept)
     assert_between(kept - heard, KEEPALIVE_TIMEOUT, KEEPALIVE_TIMEOUT, "keepalive")
     # Silence for KEEPALIVE-TIMEOUT + REKEY-TIMEOUT after what was sent begins a new handshake, and
     # it is tried again after REKEY-TIMEOUT and a jitter of up to 333 ms.
     unanswered = min(at for at in spoken if at > kept)
-    tries = [p.time for p in call if p.kind == INITIATION][1:]
+    tries = [packet.time for packet in of_kind(INITIATION, call)][1:]
     assert len(tries) == 3
     patience = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT
     assert_between(tries[0] - unanswered, patience, patience + JITTER, "new handshake")
@@ -254,8 +258,8 @@ def test_keepalives_and_retries_come_when_the_kernels_do(
             lab = Lab(tmp_path_factory.mktemp("timers"))
             labs.callback(lab.close)
             run = watched(lab, make_far, match)
-            know_each_other(run.pair)
             first, second = run.pair.first, run.pair.second
+            silence_both(first, second)
             first.place.run("ping", "-n", "-c", "1", "-W", "5", second.address[4])
             runs.append(run)
         with ThreadPoolExecutor() as pool:
