@@ -154,21 +154,26 @@ class GuestNamespace(GuestPlace):
         return ["ip", "netns", "exec", self.name, *command]
 
 
-def stand_in(host: Namespace, *, memory: int = qemu.MEMORY) -> Guest:
-    """A guest in the place of a host that is on a LAN: with its eth0, its addresses and its MTU.
-
-    The host itself is no more than a bridge afterwards.
+def become_bridge(host: Namespace) -> str:
+    """Make a host of the lab no more than a bridge from its eth0 to its interface "guest", which is
+    there already. Returns the MTU of both.
     """
     (cable,) = host.ip_json("link", "show", "eth0")
     mtu = str(cable["mtu"])
     host.ip("address", "flush", "dev", "eth0")
     for scope in ("all", "default"):
         host.sysctl(f"net/ipv6/conf/{scope}/disable_ipv6", "1")
-    host.ip("tuntap", "add", "guest", "mode", "tap")
     host.ip("link", "add", "bridge", "type", "bridge")
     for port in ("eth0", "guest"):
         host.ip("link", "set", port, "mtu", mtu, "master", "bridge", "up")
     host.ip("link", "set", "bridge", "up")
+    return mtu
+
+
+def stand_in(host: Namespace, *, memory: int = qemu.MEMORY) -> Guest:
+    """A guest in the place of a host that is on a LAN: with its eth0, its addresses and its MTU."""
+    host.ip("tuntap", "add", "guest", "mode", "tap")
+    mtu = become_bridge(host)
     guest = Guest(host, taps=["guest"], memory=memory)
     guest.ready()
     guest.ip("link", "set", "eth0", "mtu", mtu, "up")

@@ -10,7 +10,7 @@ import itertools
 import subprocess
 from pathlib import Path
 
-from interop.kernel.guest import Guest, GuestNamespace
+from interop.kernel.guest import Guest, GuestNamespace, become_bridge
 from tests.netns.lab import Lab, Namespace
 
 INTERFACES = 4
@@ -87,17 +87,9 @@ class SharedGuest:
         """
         guest, home = self._boot()
         interface = self._free.pop(0)
-        (cable,) = host.ip_json("link", "show", "eth0")
-        mtu = str(cable["mtu"])
-        host.ip("address", "flush", "dev", "eth0")
-        for scope in ("all", "default"):
-            host.sysctl(f"net/ipv6/conf/{scope}/disable_ipv6", "1")
         port = f"{interface}-{host.index}"
         host.ip("link", "add", "guest", "type", "veth", "peer", port, "netns", home.name)
-        host.ip("link", "add", "bridge", "type", "bridge")
-        for device in ("eth0", "guest"):
-            host.ip("link", "set", device, "mtu", mtu, "master", "bridge", "up")
-        host.ip("link", "set", "bridge", "up")
+        mtu = become_bridge(host)
         home.ip("link", "set", port, "mtu", mtu, "master", f"br-{interface}", "up")
         made = StandIn(guest, host, interface, mtu)
 
