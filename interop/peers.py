@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmarks.compare.obtain import boringtun, newest_wireguard_go
-from interop.matches import BORINGTUN, GO, NEWEST_GO
+from interop.matches import BORINGTUN, GO, NEWEST_GO, ONE
 from tests.netns.nodes import WgvxNode
 from tests.netns.vxlan_nodes import DaemonNode, VxlanNode
 
@@ -17,8 +17,8 @@ CLING = (GO, NEWEST_GO, BORINGTUN)
 boringtun by a connected socket (ENETUNREACH for either), until something else moves them. Nor does
 the newest wireguard-go answer reliably once the family has changed: it sends some of its datagrams
 to an address of which it has kept the first four bytes."""
-UNCHANGEABLE = (BORINGTUN,)
-"""These panic when a peer that they have is to be changed."""
+CHANGEABLE = tuple(match for match in ONE if match.far != BORINGTUN)
+"""The matches in which peers can be changed: boringtun panics when one that it has is to be."""
 
 Far = VxlanNode | WgvxNode
 """The far end of a pair: both are configured and asked by the same calls."""

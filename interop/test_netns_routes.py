@@ -13,7 +13,7 @@ from interop.copying import copy
 from interop.frames import recording
 from interop.matches import KERNEL, NEWEST_GO, ONE, PLAYS_ALL, Match
 from interop.pair import OUTER_OVERHEAD, OVERLAY_OVERHEAD, MakeFar, Pair, make_pair
-from interop.peers import CLING, UNCHANGEABLE, Far
+from interop.peers import CHANGEABLE, CLING, Far
 from interop.wiretap import Wiretap
 from tests.netns.lab import Lab, eventually
 from tests.netns.nodes import (
@@ -31,7 +31,6 @@ from tests.netns.vxlan_nodes import DaemonNode, VxlanNode
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
 on_one = pytest.mark.parametrize("match", ONE, ids=str, indirect=True)
-CHANGEABLE = tuple(match for match in ONE if match.far not in UNCHANGEABLE)
 on_changeable = pytest.mark.parametrize("standing", CHANGEABLE, ids=str, indirect=True)
 on_standing = pytest.mark.parametrize("standing", ONE, ids=str, indirect=True)
 

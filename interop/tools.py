@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 
@@ -20,6 +21,7 @@ TOOLS = NETNS_TOOLS | {
 }
 
 
+@functools.cache
 def obstacle() -> str | None:
     """Why no scenario can be played here, and the command that would change that."""
     if os.geteuid() != 0:
