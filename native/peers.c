@@ -200,6 +200,7 @@ void wgvx_forget_local_address(wgvx *dp, uint32_t id)
     struct peer *peer = find_peer(dp, id);
     if (peer) {
         peer->endpoint.local_length = 0;
+        peer->endpoint.interface = 0;
         peer->endpoint_generation++;
     }
     leave(dp);

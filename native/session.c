@@ -141,8 +141,8 @@ static bool same_remote(const wgvx_endpoint *a, const wgvx_endpoint *b)
 
 static bool same_endpoint(const wgvx_endpoint *a, const wgvx_endpoint *b)
 {
-    return same_remote(a, b) && a->local_length == b->local_length &&
-           !memcmp(a->local, b->local, a->local_length);
+    return same_remote(a, b) && a->interface == b->interface &&
+           a->local_length == b->local_length && !memcmp(a->local, b->local, a->local_length);
 }
 
 void peer_heard(struct lane *lane, struct peer *peer, const wgvx_endpoint *endpoint,

@@ -65,8 +65,10 @@ static void read_control(struct msghdr *header, wgvx_endpoint *endpoint, struct 
         const uint8_t *data = CMSG_DATA(one);
         int value;
         if (one->cmsg_level == IPPROTO_IP && one->cmsg_type == IP_PKTINFO) {
+            const struct in_pktinfo *info = (const struct in_pktinfo *)data;
             endpoint->local_length = 4;
-            memcpy(endpoint->local, &((const struct in_pktinfo *)data)->ipi_spec_dst, 4);
+            memcpy(endpoint->local, &info->ipi_spec_dst, 4);
+            endpoint->interface = (uint32_t)info->ipi_ifindex;
         } else if (one->cmsg_level == IPPROTO_IPV6 && one->cmsg_type == IPV6_PKTINFO) {
             endpoint->local_length = 16;
             memcpy(endpoint->local, &((const struct in6_pktinfo *)data)->ipi6_addr, 16);

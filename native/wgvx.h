@@ -13,12 +13,14 @@
 
 typedef struct wgvx wgvx; /* one data plane */
 
-/* Where a peer is, and the address of ours it uses; local_length 0: not known. */
+/* Where a peer is, and the address of ours it uses; local_length 0: not known. `interface` is the
+ * index of the one that an IPv4 peer was heard on, 0: not known. */
 typedef struct {
     uint8_t ip_length;
     uint8_t local_length;
     uint16_t port;
     uint32_t scope;
+    uint32_t interface;
     uint8_t ip[16];
     uint8_t local[16];
 } wgvx_endpoint;

@@ -28,6 +28,7 @@ from wgvx.resolver import resolve
 from wgvx.route import route_mtu
 from wgvx.state import StampFile, state_directory
 from wgvx.underlay import UdpSocket, format_endpoint, format_host, open_sockets
+from wgvx.underlay.sources import SourceWatch
 from wgvx.vxlan.neighbour import gratuitous_arp, unsolicited_advertisement
 from wgvx.wireguard.sessions import News
 
@@ -77,6 +78,7 @@ class Node:
         self._workers = workers
         self._pump: Pump | None = None
         self._sockets: list[UdpSocket] = []
+        self._sources: SourceWatch | None = None
         self._port_maker: PortMaker | None = None
         self._lookups: dict[int, asyncio.Task[None]] = {}
         self._lookup_slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
@@ -114,6 +116,7 @@ class Node:
         self._choose_mtu()
         self._make_ports()
         self._pump.start()
+        self._sources = self._watch_sources()
         self._announce()
         self._settle(clock())
 
@@ -126,6 +129,8 @@ class Node:
             self._timer.cancel()
         if self._pump is not None:
             self._pump.stop()
+        if self._sources is not None:
+            await self._sources.close()
         for socket in self._sockets:
             socket.close()
         if self._port_maker is not None:
@@ -188,6 +193,17 @@ class Node:
         for socket in self._sockets:
             socket.set_fwmark(fwmark)
         self.fwmark = fwmark
+
+    def _watch_sources(self) -> SourceWatch | None:
+        try:
+            return SourceWatch(
+                self.dataplane,
+                lambda: [info.id for info in self.engine.peers.values()],
+                lambda: self.fwmark,
+            )
+        except OSError as error:
+            log.debug("routes are not watched: %s", error.strerror)
+            return None
 
     def _open_sockets(self, port: int) -> list[UdpSocket]:
         return open_sockets(port, self.fwmark, self._workers)

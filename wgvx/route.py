@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import socket
+import struct
+from typing import Final
+
+from wgvx.rtnetlink import RTM_GETROUTE, ask, attribute, attributes
 
 # <linux/in.h> and <linux/in6.h>; the socket module does not name them.
 IP_MTU = 14
 IPV6_MTU = 24
+
+# <linux/rtnetlink.h>
+_ROUTE: Final = struct.Struct("=BBBBBBBBI")  # struct rtmsg
+_RTA_DST: Final = 1
+_RTA_SRC: Final = 2
+_RTA_OIF: Final = 4
+_RTA_MARK: Final = 16
+_NUMBER: Final = struct.Struct("=I")
 
 
 def route_mtu(host: str, port: int) -> int | None:
@@ -28,3 +40,23 @@ def route_mtu(host: str, port: int) -> int | None:
             return probe.getsockopt(socket.IPPROTO_IP, IP_MTU)
     except (OSError, UnicodeError):
         return None
+
+
+def route_interface(remote: bytes, local: bytes, fwmark: int) -> int | None:
+    """The index of the interface through which packets leave for an IPv4 address from one of our
+    own, both packed. None where none can, or the kernel does not tell.
+    """
+    request = (
+        _ROUTE.pack(socket.AF_INET, 32, 32, 0, 0, 0, 0, 0, 0)
+        + attribute(_RTA_DST, remote)
+        + attribute(_RTA_SRC, local)
+        + (attribute(_RTA_MARK, _NUMBER.pack(fwmark)) if fwmark else b"")
+    )
+    try:
+        answer = ask(RTM_GETROUTE, 0, request)
+    except OSError:
+        return None
+    for kind, value in attributes(answer, _ROUTE.size):
+        if kind == _RTA_OIF:
+            return int(_NUMBER.unpack(value)[0])
+    return None

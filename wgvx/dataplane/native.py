@@ -420,6 +420,7 @@ def _endpoint(endpoint: Endpoint) -> Any:
     packed = ffi.new("wgvx_endpoint *")
     packed.ip_length, packed.port = len(endpoint.ip), endpoint.port
     packed.local_length, packed.scope = len(endpoint.local), endpoint.scope
+    packed.interface = endpoint.interface
     ffi.memmove(packed.ip, endpoint.ip, len(endpoint.ip))
     ffi.memmove(packed.local, endpoint.local, len(endpoint.local))
     return packed
@@ -428,7 +429,7 @@ def _endpoint(endpoint: Endpoint) -> Any:
 def _from_c(packed: Any) -> Endpoint:
     ip = bytes(ffi.buffer(packed.ip, packed.ip_length))
     local = bytes(ffi.buffer(packed.local, packed.local_length))
-    return Endpoint(ip, packed.port, packed.scope, local)
+    return Endpoint(ip, packed.port, packed.scope, local, packed.interface)
 
 
 def _row(row: Any) -> Row:

@@ -109,7 +109,7 @@ class PeerState:
     def forget_local_address(self) -> None:
         """Leave the choice of our own address to the routing table."""
         if self.endpoint is not None:
-            self.endpoint = self.endpoint._replace(local=b"")
+            self.endpoint = self.endpoint._replace(local=b"", interface=0)
 
     def stamps(self) -> Stamps:
         """The four stamps as the timers read them."""

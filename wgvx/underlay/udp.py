@@ -167,7 +167,7 @@ class UdpSocket:
         self, data: bytes, control: list[tuple[int, int, bytes]], source: tuple[str, int, int, int]
     ) -> Datagram:
         local = b""
-        tos = 0
+        interface = tos = 0
         for _, kind, value in control:
             if self._is_ipv6:
                 if kind == _IPV6_PKTINFO:
@@ -175,14 +175,15 @@ class UdpSocket:
                 elif kind == _IPV6_TCLASS:
                     tos = _INT.unpack(value)[0]
             elif kind == _IP_PKTINFO:
-                local = _IN_PKTINFO.unpack(value)[1]
+                interface, local, _ = _IN_PKTINFO.unpack(value)
             elif kind == socket.IP_TOS:
                 tos = value[0]
         if self._is_ipv6:
             # A zone in the text is the scope again; inet_pton does not take it.
             ip = socket.inet_pton(socket.AF_INET6, source[0].partition("%")[0])
             return Datagram(data, Endpoint(ip, source[1], source[3], local), tos)
-        return Datagram(data, Endpoint(socket.inet_aton(source[0]), source[1], 0, local), tos)
+        ip = socket.inet_aton(source[0])
+        return Datagram(data, Endpoint(ip, source[1], 0, local, interface), tos)
 
     # --- sending -----------------------------------------------------------------------------
 

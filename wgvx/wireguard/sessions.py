@@ -18,13 +18,15 @@ class Endpoint(NamedTuple):
     """Where a peer is on the underlay, and from which of our addresses it is answered.
 
     ``ip`` and ``local`` are packed, 4 or 16 bytes; ``local`` is empty until a packet told which of
-    our addresses the peer uses. ``scope`` is an IPv6 zone index.
+    our addresses the peer uses. ``scope`` is an IPv6 zone index, ``interface`` the index of the one
+    that an IPv4 packet came in on, 0 where that is not known.
     """
 
     ip: bytes
     port: int
     scope: int = 0
     local: bytes = b""
+    interface: int = 0
 
     def remote(self) -> tuple[bytes, int, int]:
         """The far end alone."""

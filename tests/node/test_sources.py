@@ -1,0 +1,122 @@
+"""Our address towards a peer, when the routes change: a data plane that is told, and no packets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.netns.conftest import lab  # noqa: F401 - a fixture, found by its name
+from tests.netns.lab import Lab, Namespace
+from wgvx.dataplane.reference import ReferenceDataPlane
+from wgvx.route import route_interface
+from wgvx.underlay import sources
+from wgvx.underlay.sources import SourceWatch
+from wgvx.wireguard.sessions import Endpoint
+
+FAR = socket.inet_aton("198.51.100.9")
+PATIENCE = 5.0
+
+pytestmark = pytest.mark.netns
+
+
+@pytest.fixture
+def host(lab: Lab) -> Iterator[Namespace]:  # noqa: F811
+    """With two ways out, the first one taken."""
+    made = lab.host("a")
+    for number in (1, 2):
+        made.ip("link", "add", f"d{number}", "type", "veth", "peer", "name", f"e{number}")
+        for end in (f"d{number}", f"e{number}"):
+            made.ip("link", "set", end, "up")
+        made.ip("address", "add", f"192.0.{number}.1/24", "dev", f"d{number}")
+    made.ip("route", "add", "198.51.100.0/24", "dev", "d1")
+    with made.entered():
+        yield made
+
+
+def index(name: str) -> int:
+    return socket.if_nametoindex(name)
+
+
+def address(number: int) -> bytes:
+    return socket.inet_aton(f"192.0.{number}.1")
+
+
+class Watched:
+    """Peers 1 to n, all of them heard on d1."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.plane = ReferenceDataPlane()
+        for peer in range(1, count + 1):
+            self.plane.add_peer(peer)
+            self.plane.set_endpoint(peer, Endpoint(FAR, 1000 + peer, 0, address(1), index("d1")))
+        self.watch = SourceWatch(self.plane, lambda: range(1, count + 1), lambda: 0)
+
+    def local(self, peer: int = 1) -> bytes:
+        endpoint = self.plane.endpoint(peer)
+        assert endpoint is not None
+        return endpoint.local
+
+    async def until_given_up(self, peer: int = 1) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while self.local(peer):
+                await asyncio.sleep(0.005)
+
+
+def test_the_kernel_tells_which_way_packets_leave(host: Namespace) -> None:
+    assert route_interface(FAR, address(1), 0) == index("d1")
+    assert route_interface(FAR, socket.inet_aton("192.0.9.9"), 0) is None
+    assert route_interface(socket.inet_aton("203.0.113.1"), address(1), 0) is None
+    host.ip("rule", "add", "fwmark", "7", "table", "9")
+    host.ip("route", "add", "198.51.100.0/24", "dev", "d2", "table", "9")
+    assert route_interface(FAR, address(1), 7) == index("d2")
+
+
+def test_the_address_goes_with_the_route_and_stays_otherwise(host: Namespace) -> None:
+    async def scenario() -> None:
+        watched = Watched()
+        try:
+            host.ip("route", "add", "203.0.113.0/24", "dev", "d2")
+            await asyncio.sleep(0.1)
+            assert watched.local() == address(1)
+            host.ip("route", "add", "198.51.100.9/32", "dev", "d2")
+            await watched.until_given_up()
+        finally:
+            await watched.watch.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_was_on_its_way_brings_it_back_for_a_while_only(
+    host: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "AGAIN", 0.05)
+
+    async def scenario() -> None:
+        watched = Watched()
+        try:
+            host.ip("route", "add", "198.51.100.9/32", "dev", "d2")
+            await watched.until_given_up()
+            watched.plane.set_endpoint(1, Endpoint(FAR, 1001, 0, address(1), index("d1")))
+            await watched.until_given_up()
+        finally:
+            await watched.watch.close()
+
+    asyncio.run(scenario())
+
+
+def test_all_of_many_peers_are_looked_at(host: Namespace) -> None:
+    async def scenario() -> None:
+        count = 2 * sources.SLICE + 1
+        watched = Watched(count)
+        try:
+            host.ip("link", "set", "d1", "down")
+            host.ip("route", "add", "198.51.100.0/24", "dev", "d2")
+            for peer in (1, count):
+                await watched.until_given_up(peer)
+        finally:
+            await watched.watch.close()
+
+    asyncio.run(scenario())

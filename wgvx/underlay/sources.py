@@ -1,0 +1,112 @@
+"""Lets our address go when the way to a peer changes: the source is sticky on its own way alone.
+
+A peer is answered from the address that it used. As send4() of the kernel's WireGuard does for
+IPv4, that address is given up once the route leaves by another interface than the peer was heard
+on; the kernel looks whenever routes have changed, and so do we. Of IPv6 it only asks whether the
+address is still ours, which a refused send tells (:meth:`wgvx.underlay.udp.UdpSocket.send`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from wgvx.dataplane.interface import DataPlane
+from wgvx.route import route_interface
+
+# <linux/rtnetlink.h>: link, IPv4 address, IPv4 route, IPv4 rule.
+_GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80
+_ROOM: Final = 65536
+
+SHARE: Final = 20
+"""A look at all peers is followed by a pause so many times as long: routing tables may change all
+the time. With few peers it comes before the next packet, which is what the kernel's does.
+"""
+
+SLICE: Final = 256
+"""Peers looked at in one turn of the loop, some 10 us each."""
+
+AGAIN: Final = 1.0
+"""Seconds until another look where an address was given up: what that peer sent before it heard of
+the new one brings the old one back."""
+
+LOOKS: Final = 4
+"""So many at most, for on some ways back an address is given up each time."""
+
+
+class SourceWatch:
+    """Watches the routing tables for a node. Raises OSError where netlink is not to be had.
+
+    ``peers`` gives the numbers of those there are, ``fwmark`` the mark that is sent with.
+    """
+
+    def __init__(
+        self, dataplane: DataPlane, peers: Callable[[], Iterable[int]], fwmark: Callable[[], int]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._dataplane = dataplane
+        self._peers = peers
+        self._fwmark = fwmark
+        self._changed = asyncio.Event()
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        )
+        try:
+            self._socket.bind((0, _GROUPS))
+        except BaseException:
+            self._socket.close()
+            raise
+        self._loop.add_reader(self._socket.fileno(), self._on_news)
+        self._task = self._loop.create_task(self._watch())
+
+    async def close(self) -> None:
+        """Watch no more."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def _on_news(self) -> None:
+        """That something changed is all that counts; an overrun says so, too."""
+        self._changed.set()
+        with contextlib.suppress(OSError):
+            while self._socket.recv(_ROOM):
+                pass
+
+    async def _watch(self) -> None:
+        while True:
+            await self._changed.wait()
+            for _ in range(LOOKS):
+                self._changed.clear()
+                begun = self._loop.time()
+                given_up = await self._look()
+                await asyncio.sleep(SHARE * (self._loop.time() - begun))
+                if not given_up:
+                    break
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), AGAIN)
+
+    async def _look(self) -> bool:
+        """At all peers; whether an address was given up."""
+        given_up = False
+        there = set(self._peers())
+        for number, peer in enumerate(tuple(there), 1):
+            if peer in there:
+                given_up |= self._check(peer)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+                there = set(self._peers())  # Some may be gone by now.
+        return given_up
+
+    def _check(self, peer: int) -> bool:
+        endpoint = self._dataplane.endpoint(peer)
+        if endpoint is None or not endpoint.interface:
+            return False
+        way = route_interface(endpoint.ip, endpoint.local, self._fwmark())
+        if way == endpoint.interface:
+            return False
+        self._dataplane.forget_local_address(peer)
+        return True
