@@ -23,11 +23,6 @@ struct piece {
     uint32_t payload;
 };
 
-static uint32_t get32(const uint8_t *at)
-{
-    return (uint32_t)get16(at) << 16 | get16(at + 2);
-}
-
 /* --- what may be joined ----------------------------------------------------------------------- */
 
 static bool inspect_ip(const struct frame *frame, uint8_t *protocol)

@@ -4,6 +4,7 @@
 
 #include "dataplane.h"
 #include "ip.h"
+#include "stream.h"
 
 #define DEFAULT_MTU 1420
 #define DEFAULT_SEGMENTS 64
@@ -22,7 +23,8 @@ static const char *const reason_names[REASONS] = {
     [OWN_MAC] = "own_mac", [BAD_SOURCE_MAC] = "bad_source_mac",
     [RESERVED_GROUP] = "reserved_group", [STATIC_MOVED] = "static_moved",
     [SAME_PORT] = "same_port", [NO_REMOTE] = "no_remote", [TOO_BIG] = "too_big",
-    [ECN_CE] = "ecn_ce", [PORT_FULL] = "port_full", [SOCKET_FULL] = "socket_full",
+    [ECN_CE] = "ecn_ce", [PORT_FULL] = "port_full",
+    [PORT_DOWN] = "port_down", [SOCKET_FULL] = "socket_full",
     [UNREACHABLE] = "unreachable", [CONGESTED] = "congested",
 };
 
@@ -57,7 +59,6 @@ wgvx *wgvx_new(const char *aead)
         return NULL;
     dp->mtu = DEFAULT_MTU;
     dp->gso_segments = DEFAULT_SEGMENTS;
-    dp->gone_port = -1;
     pthread_mutex_init(&dp->gate, NULL);
     pthread_mutex_init(&dp->retired_lock, NULL);
     dp->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -76,6 +77,7 @@ static void network_free(struct network *network)
 {
     for (struct port *port = network->ports, *next; port; port = next) {
         next = port->next;
+        stream_free(port->stream);
         free(port);
     }
     fdb_free(network->fdb);

@@ -34,7 +34,7 @@ enum reason {
     SOURCE_NOT_ALLOWED, NO_ROUTE, NO_ENDPOINT, STAGED_OVERFLOW, TTL, BAD_CHECKSUM, FRAGMENT,
     SLOW_PATH, NOT_VXLAN, RESERVED_BITS, UNKNOWN_VNI, VTEP_NOT_ACCEPTED, SHORT_FRAME, OWN_MAC,
     BAD_SOURCE_MAC, RESERVED_GROUP, STATIC_MOVED, SAME_PORT, NO_REMOTE, TOO_BIG, ECN_CE, PORT_FULL,
-    SOCKET_FULL, UNREACHABLE, CONGESTED,
+    PORT_DOWN, SOCKET_FULL, UNREACHABLE, CONGESTED,
     REASONS,
     PASSED = REASONS /* not dropped */
 };
@@ -90,9 +90,21 @@ struct port {
     struct port *next; /* of the network, in the order they were added */
     bool has_mac;
     uint8_t mac[6];
-    bool tso, uso;
+    uint8_t framing; /* WGVX_VNET, WGVX_BARE or WGVX_STREAM */
+    bool tso, uso;   /* a TAP that takes them */
+    bool ends;       /* a socket on which a read of nothing is its end */
+    bool gone_told;
+    int gone_errno;           /* why its descriptors are of no use any more; 0: they are */
+    uint32_t reader;          /* the first worker that has a descriptor */
     int fds[MAX_WORKERS + 1]; /* by worker, -1 for none */
+    struct stream *stream;    /* NULL: it is none */
 };
+
+/* Python's own lane, and a worker without a queue of its own, use the first one's. */
+static inline int port_descriptor(const struct port *port, uint32_t worker)
+{
+    return port->fds[worker] >= 0 ? port->fds[worker] : port->fds[1];
+}
 
 struct network {
     uint32_t vni;
@@ -219,7 +231,6 @@ struct wgvx {
     int wake_fd;
     bool gso; /* UDP_SEGMENT is used, until the system refuses it */
     uint32_t gso_segments;
-    int gone_port, gone_errno;
     const char *aead_name;
 };
 
@@ -369,10 +380,13 @@ void clear_messages(struct lane *);
 /* A burst begins: what the last one found is no longer known to be so. */
 void begin_burst(struct lane *);
 
-/* --- socket.c, tap.c --------------------------------------------------------------------------- */
+/* --- socket.c, ports.c ------------------------------------------------------------------------- */
 
 void flush_messages(struct lane *);
 void flush_frames(struct lane *);
+/* A frame that is large or unfinished, to a port that takes neither. */
+void send_finished(struct lane *, struct port *, const struct vnet_header *, const uint8_t *frame,
+                   uint32_t length);
 
 /* --- worker.c, and enter and leave of dataplane.c ---------------------------------------------------------------------------------- */
 

@@ -183,18 +183,20 @@ static void to_remotes(struct lane *lane, struct network *network, struct segmen
 static void to_ports(struct lane *lane, const struct port *from, const struct forwarding *to,
                      const struct vnet_header *header, const uint8_t *frame, uint32_t length)
 {
-    /* As it came, large or unfinished: the other port's kernel takes it like that. The bytes are
-     * not changed, for a frame without l4 is never joined to another. */
+    /* As it came, large or unfinished, where the other port's kernel takes it like that. The bytes
+     * are not changed, for a frame without l4 is never joined to another. */
     struct frame out = {.data = (uint8_t *)(uintptr_t)frame, .length = length};
+    bool finished = !header || (!header->gso_type && !(header->flags & VNET_NEEDS_CSUM));
     if (header)
         out.header = *header;
-    if (to->port) {
-        send_frame(lane, to->port, &out);
-        return;
-    }
-    for (struct port *port = from->network->ports; port; port = port->next)
-        if (port != from)
+    for (struct port *port = from->network->ports; port; port = port->next) {
+        if (to->port ? port != to->port : port == from)
+            continue;
+        if (finished || port->framing == WGVX_VNET)
             send_frame(lane, port, &out);
+        else
+            send_finished(lane, port, header, frame, length);
+    }
 }
 
 void transmit(struct lane *lane, struct port *port, const struct vnet_header *header,

@@ -202,9 +202,18 @@ uint32_t wgvx_fdb_rows(wgvx *, uint32_t vni, uint64_t now, wgvx_row *rows, uint3
 /* --- second level: workers, fused with IO -------------------------------------------------------- */
 
 /* What worker number `worker` (from 1) reads. Descriptors stay the caller's. A socket may be set
- * again, to another descriptor or -1 for none, at any time; a TAP's queue before wgvx_start only. */
+ * again, to another descriptor or -1 for none, at any time. */
 bool wgvx_set_socket(wgvx *, uint32_t worker, uint8_t address_length, int fd);
-bool wgvx_set_tap(wgvx *, uint32_t worker, uint32_t port, int fd, bool tso, bool uso);
+/* How frames stand in a port's descriptor: each a message behind a virtio-net header of 10 bytes, or
+ * by itself; or in a stream of bytes, each behind its length. */
+enum { WGVX_VNET, WGVX_BARE, WGVX_STREAM };
+/* A descriptor of a port, for this worker; one may serve several. At any time, but only one set of
+ * them: whatever was there is unset first. `tso`, `uso`: a TAP that takes such frames. */
+bool wgvx_set_port(wgvx *, uint32_t worker, uint32_t port, int fd, int framing, bool tso, bool uso);
+/* No worker reads the port or writes to it any more. */
+void wgvx_unset_port(wgvx *, uint32_t port);
+/* A port whose descriptor turned out to be of no use, each once, and the errno that told. */
+bool wgvx_take_gone_port(wgvx *, uint32_t *port, int *code);
 /* The most datagrams one UDP_SEGMENT send takes; 1: it is not used. */
 void wgvx_set_gso(wgvx *, uint32_t segments);
 /* Room in a worker's lists is bounded from here on. False where threads cannot be had. */
@@ -213,11 +222,7 @@ void wgvx_stop(wgvx *);
 /* Readable while there is something to take in a worker's lane. Reading it is the caller's. */
 int wgvx_notify_fd(const wgvx *);
 
-typedef struct {
-    bool gso;            /* UDP_SEGMENT: not switched off, nor refused by the system */
-    int32_t gone_port;   /* a port whose device is gone, or -1 */
-    int32_t gone_errno;
-} wgvx_health;
-wgvx_health wgvx_get_health(wgvx *);
+/* UDP_SEGMENT is used: not switched off, nor refused by the system. */
+bool wgvx_gso_works(wgvx *);
 
 #endif

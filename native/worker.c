@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "stream.h"
 #include "worker.h"
 
 #define READY_AT_ONCE 64
@@ -166,7 +167,7 @@ void notify(struct wgvx *dp)
 
 /* --- the loop ---------------------------------------------------------------------------------- */
 
-static void pump(struct lane *lane, uint64_t which)
+static void pump(struct lane *lane, uint64_t which, uint32_t events)
 {
     struct wgvx *dp = lane->dp;
     if (which == SOCKET4 || which == SOCKET6) {
@@ -175,8 +176,9 @@ static void pump(struct lane *lane, uint64_t which)
         return;
     }
     struct port *port = map_get(&dp->ports, (uint32_t)(which - FIRST_PORT));
-    if (port && !pump_tap(lane, port))
-        epoll_ctl(lane->worker->epoll, EPOLL_CTL_DEL, port->fds[lane->number], NULL);
+    int fd = port ? port->fds[lane->number] : -1;
+    if (fd >= 0 && !pump_port(lane, port, events & EPOLLOUT))
+        epoll_ctl(lane->worker->epoll, EPOLL_CTL_DEL, fd, NULL);
 }
 
 static bool has_news(const struct lane *lane)
@@ -198,7 +200,7 @@ static void *work(void *argument)
         begin_burst(lane);
         for (int i = 0; i < count; i++)
             if (ready[i].data.u64 != WAKE)
-                pump(lane, ready[i].data.u64);
+                pump(lane, ready[i].data.u64, ready[i].events);
         bool news = has_news(lane) && !lane->notified;
         lane->notified = lane->notified || news;
         pthread_mutex_unlock(&lane->lock);
@@ -237,23 +239,86 @@ bool wgvx_set_socket(wgvx *dp, uint32_t worker, uint8_t address_length, int fd)
     return ok;
 }
 
-bool wgvx_set_tap(wgvx *dp, uint32_t worker, uint32_t port_id, int fd, bool tso, bool uso)
+void watch_port(struct wgvx *dp, struct port *port, bool room)
+{
+    struct epoll_event event = {.events = EPOLLIN | (room ? EPOLLOUT : 0),
+                                .data.u64 = FIRST_PORT + (uint64_t)port->id};
+    epoll_ctl(dp->lanes[port->reader]->worker->epoll, EPOLL_CTL_MOD, port->fds[port->reader],
+              &event);
+}
+
+static bool is_packet_socket(int fd)
+{
+    int type = 0;
+    socklen_t size = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
+}
+
+/* A descriptor that several workers write to is read by the first: an inner flow stays on one. */
+static bool attach(struct lane *lane, struct port *port, int fd)
+{
+    uint32_t worker = lane->number;
+    port->fds[worker] = fd;
+    for (uint32_t other = 1; other < worker; other++)
+        if (port->fds[other] == fd)
+            return true;
+    if (!port->reader)
+        port->reader = worker;
+    return watch(lane, fd, FIRST_PORT + (uint64_t)port->id);
+}
+
+bool wgvx_set_port(wgvx *dp, uint32_t worker, uint32_t port_id, int fd, int framing, bool tso,
+                   bool uso)
 {
     lock_all(dp);
     struct lane *lane = lane_of(dp, worker);
     struct port *port = map_get(&dp->ports, port_id);
     bool ok = lane && port;
+    if (ok && framing == WGVX_STREAM && !port->stream)
+        ok = (port->stream = stream_new());
     if (ok) {
-        port->fds[worker] = fd;
+        port->framing = (uint8_t)framing;
         port->tso = tso;
         port->uso = uso;
-        /* A queue that several workers write to is read by the first: an inner flow stays on one. */
-        for (uint32_t other = 1; other < worker && ok; other++)
-            ok = port->fds[other] != fd;
-        ok = !ok || watch(lane, fd, FIRST_PORT + (uint64_t)port_id);
+        port->ends = is_packet_socket(fd);
+        ok = attach(lane, port, fd);
     }
     unlock_all(dp);
     return ok;
+}
+
+void wgvx_unset_port(wgvx *dp, uint32_t port_id)
+{
+    lock_all(dp);
+    struct port *port = map_get(&dp->ports, port_id);
+    for (uint32_t worker = 1; port && worker <= MAX_WORKERS; worker++) {
+        if (port->fds[worker] >= 0)
+            epoll_ctl(dp->lanes[worker]->worker->epoll, EPOLL_CTL_DEL, port->fds[worker], NULL);
+        port->fds[worker] = -1;
+    }
+    if (port) {
+        port->reader = 0;
+        port->gone_errno = 0;
+        port->gone_told = false;
+        if (port->stream)
+            stream_reset(port->stream);
+    }
+    unlock_all(dp);
+}
+
+bool wgvx_take_gone_port(wgvx *dp, uint32_t *id, int *code)
+{
+    struct port *port;
+    for (uint32_t i = 0; (port = map_each(&dp->ports, &i));) {
+        int why = __atomic_load_n(&port->gone_errno, __ATOMIC_ACQUIRE);
+        if (!why || port->gone_told)
+            continue;
+        port->gone_told = true;
+        *id = port->id;
+        *code = why;
+        return true;
+    }
+    return false;
 }
 
 void wgvx_set_gso(wgvx *dp, uint32_t segments)
@@ -316,7 +381,7 @@ int wgvx_notify_fd(const wgvx *dp)
     return dp->notify_fd;
 }
 
-wgvx_health wgvx_get_health(wgvx *dp)
+bool wgvx_gso_works(wgvx *dp)
 {
-    return (wgvx_health){PEEK(dp->gso), dp->gone_port, dp->gone_errno};
+    return PEEK(dp->gso);
 }

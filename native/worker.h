@@ -44,8 +44,14 @@ struct sender {
 
 /* Receive and process what is there, within a budget. */
 void pump_socket(struct lane *, unsigned family);
-/* False where the device is gone: errno says why. */
-bool pump_tap(struct lane *, struct port *);
+/* The same of a port; `may_write`: it has room again. False where it is gone. */
+bool pump_port(struct lane *, struct port *, bool may_write);
+/* What a port handed over was dealt with, and its buffer is about to be filled anew. */
+void port_gave(struct lane *);
+/* Python is told, once. */
+void port_gone(struct lane *, struct port *, int code);
+/* Whether the worker that reads a port is also woken when it has room. */
+void watch_port(struct wgvx *, struct port *, bool room);
 
 /* Nanoseconds of a clock. */
 uint64_t clock_read(int clock);

@@ -66,6 +66,8 @@ class Reason(StrEnum):
 
     # The edges of the process.
     PORT_FULL = "port_full"
+    PORT_DOWN = "port_down"
+    """Nobody is connected to the port: a VM that is not running."""
     SOCKET_FULL = "socket_full"
     """The system had no room for what was to be sent."""
     UNREACHABLE = "unreachable"

@@ -10,19 +10,19 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from wgvx import offloads
-from wgvx.config import AttachConfig, Config, NetworkConfig, mtu_warnings
+from wgvx.config import AttachConfig, Config, NetworkConfig, TapAttach, mtu_warnings
 from wgvx.dataplane.interface import Burst, DataPlane, WorkerDataPlane
 from wgvx.engine import Engine, PeerInfo
 from wgvx.keylog import KeyLog
 from wgvx.keys import encode, public_key
 from wgvx.mtu import overlay_mtu, tunnel_mtu
 from wgvx.ports.errors import PortGone
-from wgvx.ports.maker import PortMaker
-from wgvx.ports.request import TapRequest
+from wgvx.ports.make import make_port
+from wgvx.ports.maker import Port, PortMaker
 from wgvx.pump import LoopPump, Pump, WorkerPump, clock
 from wgvx.resolver import resolve
 from wgvx.route import route_mtu
@@ -52,7 +52,8 @@ class Node:
 
     ``provision`` makes what makes the ports; None for a node that needs none. ``offloads`` are
     those that may be used, ``workers`` how many threads a data plane that has them is to run;
-    ``key_log``, the caller's to close, is written every handshake's keys.
+    ``key_log``, the caller's to close, is written every handshake's keys. ``passed`` are
+    descriptors of TAPs that are there already, by name; they become the node's.
     ``start`` may raise PortError or UnderlayError; ``close`` undoes whatever was done, also after a
     start that failed half-way.
     """
@@ -66,16 +67,20 @@ class Node:
         offloads: frozenset[str] = frozenset(offloads.NAMES),
         workers: int = 1,
         key_log: KeyLog | None = None,
+        passed: Mapping[str, int] | None = None,
     ) -> None:
         self.config = config
         self.dataplane = dataplane
         self.attachments: list[tuple[NetworkConfig, AttachConfig, int, int]] = []
         """(network, attachment, port, overlay MTU)"""
+        self.devices: dict[int, Port] = {}
+        """By port."""
         self.tunnel_mtu = 0
         self.fwmark = config.node.fwmark
         self._provision = provision
         self._offloads = offloads
         self._workers = workers
+        self._passed = passed or {}
         self._pump: Pump | None = None
         self._sockets: list[UdpSocket] = []
         self._sources: SourceWatch | None = None
@@ -129,6 +134,8 @@ class Node:
             self._timer.cancel()
         if self._pump is not None:
             self._pump.stop()
+        for device in self.devices.values():
+            device.close()
         if self._sources is not None:
             await self._sources.close()
         for socket in self._sockets:
@@ -231,34 +238,33 @@ class Node:
             log.warning("%s", warning)
 
     def _make_ports(self) -> None:
-        maker, pump = self._port_maker, self._pump
-        if maker is None:
-            return
-        assert pump is not None
+        assert self._pump is not None
         for network in self.config.networks:
             mtu = network.mtu or overlay_mtu(self.tunnel_mtu)
             for attach in network.attach:
-                device = maker.tap(
-                    TapRequest(
-                        attach.name,
-                        attach.mac,
-                        mtu,
-                        network.addresses,
-                        network.bridge,
-                        network.netns,
-                        queues=self._workers,
-                        vnet_header=pump.vnet_header,
-                        gso_max_size=pump.gso_max_size(mtu),
-                    )
+                device = make_port(
+                    network,
+                    attach,
+                    mtu,
+                    maker=self._port_maker,
+                    passed=self._passed,
+                    queues=self._workers,
+                    vnet_header=self._pump.vnet_header,
+                    gso_max_size=self._pump.gso_max_size(mtu),
                 )
-                port = self.engine.add_port(network.vni, attach.mac)
+                port = self.engine.add_port(network.vni, device.mac)
                 self.attachments.append((network, attach, port, mtu))
-                pump.add_port(port, device)
-        maker.ready()
+                self.devices[port] = device
+                self._pump.add_port(port, device)
+                device.open(partial(self._pump.refresh_port, port))
+        if self._port_maker is not None:
+            self._port_maker.ready()
 
     def _announce(self) -> None:
         """Let the far bridges and neighbour tables know at once where our addresses are now."""
         for network, attach, port, _ in self.attachments:
+            if not isinstance(attach, TapAttach):
+                continue  # A VM speaks for itself.
             frames = [
                 gratuitous_arp(attach.mac, address.ip.packed)
                 if address.version == 4

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 
 from wgvx.dataplane.interface import Burst, DataPlane, WorkerDataPlane
 from wgvx.mtu import largest_segment
-from wgvx.ports.errors import PortGone
 from wgvx.ports.maker import Port
 from wgvx.ports.tap import TapPort
 from wgvx.underlay import UdpSocket, gso_segments
@@ -35,7 +34,7 @@ def clock() -> int:
 
 
 class Pump(ABC):
-    """Sockets may come and go at any time, ports come before :meth:`start`."""
+    """Sockets may come and go at any time, and so may the descriptors of a port."""
 
     vnet_header = False
     """Whether it wants frames of TAPs behind virtio-net headers."""
@@ -57,6 +56,10 @@ class Pump(ABC):
         """The device behind a port of the data plane."""
 
     @abstractmethod
+    def refresh_port(self, port: int) -> None:
+        """The descriptors of its device have changed, or one of them is about to be closed."""
+
+    @abstractmethod
     def start(self) -> None:
         """Begin with the ports."""
 
@@ -73,6 +76,8 @@ class LoopPump(Pump):
         self._dataplane = dataplane
         self._guard = guard
         self._readers: set[int] = set()
+        self._devices: dict[int, tuple[Port, int]] = {}
+        """With the descriptor that is read, -1 for none."""
 
     def add_sockets(self, sockets: Sequence[UdpSocket]) -> None:
         for socket in sockets:
@@ -84,8 +89,18 @@ class LoopPump(Pump):
             self._forget(socket.fileno())
 
     def add_port(self, port: int, device: Port) -> None:
-        self._dataplane.connect_port(port, device)
-        self._read(device.fileno(), self._on_port, port)
+        self._devices[port] = device, -1
+        self.refresh_port(port)
+
+    def refresh_port(self, port: int) -> None:
+        device, before = self._devices[port]
+        descriptor = device.fileno()
+        self._devices[port] = device, descriptor
+        self._dataplane.connect_port(port, device if descriptor >= 0 else None)
+        if before >= 0:
+            self._forget(before)
+        if descriptor >= 0:
+            self._read(descriptor, self._on_port, port)
 
     def start(self) -> None:
         """They are read already."""
@@ -124,7 +139,9 @@ class WorkerPump(Pump):
         self._guard = guard
         self._workers = workers
         self._offloads = offloads
-        self._devices: dict[int, TapPort] = {}
+        self._devices: dict[int, Port] = {}
+        self._offers: dict[int, frozenset[str]] = {}
+        """What TAPs agreed to hand over, of tso and uso."""
         self._sockets: dict[tuple[int, int], UdpSocket] = {}
         """By worker and address length."""
         self._segments = gso_segments() if "gso" in offloads else 1
@@ -153,20 +170,28 @@ class WorkerPump(Pump):
                 self._dataplane.attach_socket(*place, -1)
 
     def add_port(self, port: int, device: Port) -> None:
-        assert isinstance(device, TapPort)
-        taken = device.set_offload("tso" in self._offloads, "uso" in self._offloads)
-        self._dataplane.offloads |= taken
         self._devices[port] = device
-        if len(device.fds) < self._workers:
-            log.warning(
-                "TAP %s was made with one queue: one of %d workers reads it; with "
-                "`ip tuntap add %s mode tap multi_queue` all would",
-                *(device.name, self._workers, device.name),
+        if isinstance(device, TapPort):
+            self._offers[port] = device.set_offload(
+                "tso" in self._offloads, "uso" in self._offloads
             )
-        for worker in range(1, self._workers + 1):
-            # One that was adopted may have fewer queues than there are workers.
+            self._dataplane.offloads |= self._offers[port]
+            if len(device.fds) < self._workers:
+                log.warning(
+                    "TAP %s was made with one queue: one of %d workers reads it; with "
+                    "`ip tuntap add %s mode tap multi_queue` all would",
+                    *(device.name, self._workers, device.name),
+                )
+        self.refresh_port(port)
+
+    def refresh_port(self, port: int) -> None:
+        device = self._devices[port]
+        offers = self._offers.get(port, frozenset())
+        self._dataplane.detach_port(port)
+        for worker in range(1, self._workers + 1) if device.fds else ():
+            # It may have fewer queues than there are workers.
             descriptor = device.fds[min(worker, len(device.fds)) - 1]
-            self._dataplane.attach_tap(worker, port, descriptor, taken)
+            self._dataplane.attach_port(worker, port, descriptor, device.framing, offers)
 
     def start(self) -> None:
         self._notice = self._dataplane.start(self._workers)
@@ -188,8 +213,7 @@ class WorkerPump(Pump):
     def _collect(self, now: int) -> Burst:
         os.eventfd_read(self._notice)
         burst = self._dataplane.collect(now)
-        gone = self._dataplane.gone_port()
-        if gone is not None:
+        while (gone := self._dataplane.take_gone_port()) is not None:
             port, code = gone
-            raise PortGone(f"TAP {self._devices[port].name} is gone: {os.strerror(code)}")
+            self._devices[port].lost(code)
         return burst

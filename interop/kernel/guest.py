@@ -91,8 +91,8 @@ class Guest(GuestPlace):
     """A virtual machine, which boots at once: :meth:`ready` waits until it has.
 
     QEMU runs in ``home`` and takes its TAPs from there: ``taps[n]`` is the other end of the guest's
-    ethN. What the guest says on its console is QEMU's standard output. PDEATHSIG ends a guest with
-    the very thread that has made it.
+    ethN, and behind them come ``sockets``, each a -netdev. What the guest says on its console is
+    QEMU's standard output. PDEATHSIG ends a guest with the very thread that has made it.
     """
 
     def __init__(
@@ -101,12 +101,14 @@ class Guest(GuestPlace):
         label: str = "guest",
         *,
         taps: Sequence[str] = (),
+        sockets: Sequence[str] = (),
         memory: int = qemu.MEMORY,
     ) -> None:
         # A relative name: a Unix socket's path must be short, and this is where QEMU runs.
         name = f"{label}-{next(_numbers)}.{AGENT_SOCKET}"
         self.process = home.start(
-            *qemu.command(image(), taps, agent=name, memory=memory), log=f"{label}-console"
+            *qemu.command(image(), taps, sockets=sockets, agent=name, memory=memory),
+            log=f"{label}-console",
         )
         channel = eventually(lambda: self._connect(home.folder / name), "QEMU listens", 30)
         assert channel is not None

@@ -31,9 +31,15 @@ MEMORY = 256
 
 
 def command(
-    image: Image, taps: Sequence[str] = (), *, agent: str | None = None, memory: int = MEMORY
+    image: Image,
+    taps: Sequence[str] = (),
+    *,
+    sockets: Sequence[str] = (),
+    agent: str | None = None,
+    memory: int = MEMORY,
 ) -> list[str]:
-    """QEMU with its console on standard output, interface ``taps[n]`` being the guest's ethN.
+    """QEMU with its console on standard output, interface ``taps[n]`` being the guest's ethN;
+    behind them come ``sockets``, each a -netdev without its id.
 
     ``agent`` is the Unix socket that leads to the guest's agent; without one the guest runs a shell
     on its console.
@@ -49,8 +55,9 @@ def command(
         words += ["-chardev", f"socket,id=agent,path={agent},server=on,wait=off"]
         words += ["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,nr=1"]
     words += RANDOM
-    for number, tap in enumerate(taps):
-        words += ["-netdev", f"tap,id=eth{number},ifname={tap},script=no,downscript=no"]
+    wires = [*(f"tap,ifname={tap},script=no,downscript=no" for tap in taps), *sockets]
+    for number, wire in enumerate(wires):
+        words += ["-netdev", f"{wire},id=eth{number}"]
         # Guests share a LAN, so the address must be no other guest's.
         mac = f"52:54:00:{os.urandom(3).hex(':')}"
         words += ["-device", f"virtio-net-pci,netdev=eth{number},mac={mac},romfile="]

@@ -175,6 +175,24 @@ def tables() -> dict[str, bytes]:
     }
 
 
+def stream() -> dict[str, bytes]:
+    def pieces(data: bytes, size: int) -> bytes:
+        cut = (data[at : at + size] for at in range(0, len(data), size))
+        return b"\0" + b"".join(len(piece).to_bytes(2, "big") + piece for piece in cut)
+
+    def framed(*frames: bytes) -> bytes:
+        return b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames)
+
+    some = framed(frame_to(2, US, b""), frame_to(BROADCAST, US, b""), b"", bytes(13), TCP4)
+    return {
+        "whole": pieces(some, 1 << 16),
+        "bytes": pieces(some, 1),
+        "pieces": pieces(some, 5),
+        "large": pieces(framed(frame_to(BROADCAST, US, bytes(3000))) + some, 1000),
+        "too-large": pieces(some + bytes([0, 1, 0, 0x17]) + some, 50),
+    }
+
+
 if __name__ == "__main__":
-    for make in (receive, transmit, segment, coalesce, handshake, tables):
+    for make in (receive, transmit, segment, coalesce, handshake, tables, stream):
         write(make.__name__, make())

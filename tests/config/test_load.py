@@ -22,8 +22,14 @@ from tests.config.files import (
 from wgvx import config, keys
 from wgvx.config import (
     AttachConfig,
+    DgramAttach,
     EndpointName,
     FdbEntry,
+    Forward,
+    SocketAddress,
+    StackAttach,
+    StreamAttach,
+    TapAttach,
     default_remotes,
     derive_mac,
 )
@@ -46,7 +52,7 @@ def test_defaults_are_the_contracts(tmp_path: Path) -> None:
     assert (network.mtu, network.bridge, network.netns) == (None, None, None)
     assert (network.addresses, network.fdb) == ((), ())
     mac = derive_mac(keys.decode(OWN_PUBLIC), 4200, "a")
-    assert network.attach == (AttachConfig("tap", "a", mac),)
+    assert network.attach == (TapAttach("a", mac),)
     assert loaded.warnings == ()
 
 
@@ -104,7 +110,7 @@ max_entries = 10
     # Host bits are masked as wg(8) does, a bare address is a host, and once is enough.
     assert peer.allowed_ips == (ip_network("10.254.0.2/32"), ip_network("10.0.0.0/8"))
     assert peer.persistent_keepalive == 25
-    assert network.attach == (AttachConfig("tap", "blue0", bytes.fromhex("020000000001")),)
+    assert network.attach == (TapAttach("blue0", bytes.fromhex("020000000001")),)
     assert network.remotes == (ip_address("10.254.0.2"),)
     assert network.accept == (ip_network("10.254.0.2/32"),)
     group = bytes.fromhex("333300000001")
@@ -137,6 +143,73 @@ def test_several_attachments_with_macs_of_their_own(tmp_path: Path) -> None:
     first, second = loaded.networks[0].attach
     assert (first.name, first.mac) == ("t0", bytes.fromhex("020000000009"))
     assert (second.name, second.mac) == ("t1", derive_mac(keys.decode(OWN_PUBLIC), 4200, "t1"))
+
+
+def attached(tmp_path: Path, entry: str, network: str = "") -> AttachConfig:
+    """The one attachment that is written so."""
+    loaded = read(tmp_path, f"{NODE}{NETWORK}{network}attach = [{{ {entry} }}]\n")
+    (attach,) = loaded.networks[0].attach
+    return attach
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("/run/vm.sock", Path("/run/vm.sock")),
+        ("127.0.0.1:5555", EndpointName("127.0.0.1", 5555)),
+        ("[::1]:5555", EndpointName("::1", 5555)),
+    ],
+)
+def test_a_vm_is_waited_for_or_called(tmp_path: Path, written: str, address: SocketAddress) -> None:
+    for key in ("listen", "connect"):
+        entry = f'type = "stream", name = "vm1", {key} = "{written}"'
+        assert attached(tmp_path, entry) == StreamAttach("vm1", address, listen=key == "listen")
+    entry = f'type = "dgram", name = "vm1", local = "{written}", remote = "{written}"'
+    assert attached(tmp_path, entry) == DgramAttach("vm1", address, address)
+
+
+def test_a_socket_is_relative_to_the_file(tmp_path: Path) -> None:
+    attach = attached(tmp_path, 'type = "stream", name = "vm1", listen = "./vm.sock"')
+    assert isinstance(attach, StreamAttach)
+    assert attach.address == tmp_path / "vm.sock"
+
+
+def test_a_stack_with_all_it_may_have(tmp_path: Path) -> None:
+    attach = attached(
+        tmp_path,
+        'type = "stack", name = "apps", address = ["10.0.0.9/24", "fd00:a::9/64"],'
+        ' mac = "02:00:00:00:00:09", gateway = ["10.0.0.1"], dns = ["10.0.0.1", "fd00:a::1"],'
+        ' socks5 = "127.0.0.1:1080", http = "[::1]:8080",'
+        ' forward = ["8080:10.0.0.2:80", "*:2222:[fd00:a::2]:22"],'
+        ' reverse = ["80:127.0.0.1:8000", "10.0.0.9:81:localhost:8001"]',
+    )
+    assert attach == StackAttach(
+        "apps",
+        bytes.fromhex("020000000009"),
+        (ip_interface("10.0.0.9/24"), ip_interface("fd00:a::9/64")),
+        (ip_address("10.0.0.1"),),
+        dns=(ip_address("10.0.0.1"), ip_address("fd00:a::1")),
+        socks5=EndpointName("127.0.0.1", 1080),
+        http=EndpointName("::1", 8080),
+        forward=(
+            Forward(EndpointName("127.0.0.1", 8080), EndpointName("10.0.0.2", 80)),
+            Forward(EndpointName("", 2222), EndpointName("fd00:a::2", 22)),
+        ),
+        reverse=(
+            Forward(EndpointName("", 80), EndpointName("127.0.0.1", 8000)),
+            Forward(EndpointName("10.0.0.9", 81), EndpointName("localhost", 8001)),
+        ),
+    )
+
+
+def test_a_lone_stack_has_the_networks_address_and_mac(tmp_path: Path) -> None:
+    network = 'address = ["10.0.0.9/24"]\nmac = "02:00:00:00:00:09"\n'
+    attach = attached(tmp_path, 'type = "stack", name = "apps"', network)
+    assert isinstance(attach, StackAttach)
+    assert (attach.mac, attach.addresses) == (
+        bytes.fromhex("020000000009"),
+        (ip_interface("10.0.0.9/24"),),
+    )
 
 
 def test_one_tap_name_in_two_namespaces(tmp_path: Path) -> None:

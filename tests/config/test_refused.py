@@ -216,7 +216,7 @@ REFUSED = {
     "attach empty": (NODE + NETWORK + "attach = []\n", "attach: found an empty list, want"),
     "attach no list": (
         NODE + NETWORK + 'attach = "x"\n',
-        'attach: found "x", want a list of { type, name, mac }',
+        'attach: found "x", want a list of { type, name, ... }',
     ),
     "attach of texts": (NODE + NETWORK + 'attach = ["x"]\n', "attach: found a list of 1, want"),
     "attach type": (
@@ -230,6 +230,75 @@ REFUSED = {
     "attach without name": (
         NODE + NETWORK + 'attach = [{ type = "tap" }]\n',
         "attach 1, name: missing",
+    ),
+    "attach key of another type": (
+        NODE + NETWORK + 'attach = [{ type = "tap", name = "x", listen = "/x" }]\n',
+        'attach 1, listen: no key of the type "tap", but of "stream"',
+    ),
+    "stream without a place": (
+        NODE + NETWORK + 'attach = [{ type = "stream", name = "x" }]\n',
+        "attach 1, listen: missing, want where the VM connects to, a Unix socket such as",
+    ),
+    "stream both ways": (
+        NODE
+        + NETWORK
+        + 'attach = [{ type = "stream", name = "x", listen = "/x", connect = "/y" }]\n',
+        "attach 1, connect: found listen beside it, want one of the two",
+    ),
+    "stream nowhere": (
+        NODE + NETWORK + 'attach = [{ type = "stream", name = "x", listen = "vm1" }]\n',
+        'attach 1, listen: found "vm1", want a Unix socket such as "/run/vm1.sock", or',
+    ),
+    "stream too long a path": (
+        NODE + NETWORK + f'attach = [{{ type = "stream", name = "x", listen = "/{"x" * 107}" }}]\n',
+        "want a path of 107 bytes at most",
+    ),
+    "one socket for two": (
+        NODE
+        + NETWORK
+        + 'attach = [{ type = "stream", name = "x", listen = "/s" },'
+        + ' { type = "stream", name = "y", listen = "/s" }]\n',
+        'attach 2, listen: "/s" is taken by [[network]] 1 (vni 4200), attach 1',
+    ),
+    "dgram without remote": (
+        NODE + NETWORK + 'attach = [{ type = "dgram", name = "x", local = "/x" }]\n',
+        "attach 1, remote: missing, want where the VM receives",
+    ),
+    "dgram of two kinds": (
+        NODE
+        + NETWORK
+        + 'attach = [{ type = "dgram", name = "x", local = "/x", remote = "127.0.0.1:1" }]\n',
+        "attach 1, remote: found a path and an address, want two of one kind",
+    ),
+    "a VM's address": (
+        NODE
+        + NETWORK
+        + 'address = ["10.0.0.1/24"]\nattach = [{ type = "stream", name = "x", listen = "/x" }]\n',
+        'address: found an attachment of the type "stream" beside it, want none: it is the VM',
+    ),
+    "a stack in a bridge": (
+        NODE
+        + NETWORK
+        + 'bridge = "br0"\nattach = [{ type = "stack", name = "x", address = ["10.0.0.9/24"] }]\n',
+        'bridge: found an attachment of the type "stack" beside it, want a "tap"',
+    ),
+    "stack without address": (
+        NODE + NETWORK + 'attach = [{ type = "stack", name = "x" }]\n',
+        "attach 1, address: missing, want a unicast address with its prefix length",
+    ),
+    "stack with a gateway elsewhere": (
+        NODE
+        + NETWORK
+        + 'attach = [{ type = "stack", name = "x", address = ["10.0.0.9/24"],'
+        + ' gateway = ["10.1.0.1"] }]\n',
+        'attach 1, gateway: found "10.1.0.1", want an address within a prefix of `address`',
+    ),
+    "stack with a forward to nowhere": (
+        NODE
+        + NETWORK
+        + 'attach = [{ type = "stack", name = "x", address = ["10.0.0.9/24"],'
+        + ' forward = ["8080:80"] }]\n',
+        'attach 1, forward: found "8080:80", want "[host:]port:host:port" as of ssh -L',
     ),
     "attach name twice": (
         NODE + NETWORK + ATTACH_TWO.replace("t1", "t0"),

@@ -86,7 +86,7 @@ def test_show_is_as_specified(run: Run, folder: Path) -> None:
             assert [network["vni"] for network in shown["networks"]] == [4200, 4201]
             for network, name in zip(shown["networks"], ("m0", "m1"), strict=True):
                 assert set(network) == {
-                    *("vni", "attach", "mtu", "fdb_entries", "rx_frames", "tx_frames"),
+                    *("vni", "attach", "down", "mtu", "fdb_entries", "rx_frames", "tx_frames"),
                 }
                 assert network["attach"] == [{"type": "tap", "name": name}]
                 # The TAP's own row; the flood list does not count.

@@ -21,7 +21,7 @@ from tests.dataplane.steps.flows import TYPES, inner_packet, super_frame
 from tests.support.dataplanes import NATIVE
 from tests.support.segmenter import TCP, UDP, VnetHeader, segment
 from tests.vxlan.packets import BROADCAST, ethernet
-from wgvx.dataplane.interface import Network
+from wgvx.dataplane.interface import Framing, Network
 from wgvx.wireguard import cookie
 from wgvx.wireguard.crypto import mac as mac_of
 from wgvx.wireguard.sessions import CookieDemand, Endpoint
@@ -59,7 +59,8 @@ class Node:
                 stack.enter_context(opened)
             self.queues.append(far)
             self.sockets.append(wire)
-            plane.attach_tap(worker, 1, near.fileno(), frozenset(("tso", "uso")))
+            offloads = frozenset(("tso", "uso"))
+            plane.attach_port(worker, 1, near.fileno(), Framing.VNET, offloads)
             plane.attach_socket(worker, 4, wire.fileno())
 
     def endpoint(self, worker: int) -> Endpoint:

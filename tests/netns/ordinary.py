@@ -39,11 +39,12 @@ class OrdinaryUser(Place):
         for key in [key for key in self.env if key.startswith(("XDG_", "SUDO_"))]:
             del self.env[key]
         self.env |= {"HOME": str(self.folder), "XDG_RUNTIME_DIR": str(runtime)}
-        self._prefix = self._become() if self.is_root else []
+        self.become = self._become() if self.is_root else []
+        """The words before a command that root starts, which make it the user's."""
 
     def wrap(self, *command: str) -> list[str]:
         inside = self.host.wrap() if self.host else []
-        return [*inside, *self._prefix, *command]
+        return [*inside, *self.become, *command]
 
     def write(self, name: str, text: str, mode: int = 0o600) -> Path:
         path = super().write(name, text, mode)

@@ -30,7 +30,7 @@ SHOW_KEYS = {
 PEER_KEYS = {
     *("public_key", "name", "endpoint", "allowed_ips", "latest_handshake", "rx_bytes", "tx_bytes"),
 }
-NETWORK_KEYS = {"vni", "attach", "mtu", "fdb_entries", "rx_frames", "tx_frames"}
+NETWORK_KEYS = {"vni", "attach", "down", "mtu", "fdb_entries", "rx_frames", "tx_frames"}
 FDB_KEYS = {"vni", "mac", "vtep", "port", "state", "age"}
 DROPS = {
     *("malformed", "bad_mac1", "bad_mac2", "handshake_rate", "handshake_replay"),

@@ -295,7 +295,9 @@ def test_a_static_entry_of_our_own_mac_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{own} of this network's own attachment"):
         config(tmp_path, 1, peer(2), f'{NETWORK}mac = "{own}"\n{entry}')
     # One that was derived and not written is found as well.
-    derived = config(tmp_path, 1, peer(2), NETWORK).networks[0].attach[0].mac.hex(":")
+    mac = config(tmp_path, 1, peer(2), NETWORK).networks[0].attach[0].mac
+    assert mac is not None
+    derived = mac.hex(":")
     entry = FDB % (f'"{derived}"', '"10.254.0.2"')
     with pytest.raises(ConfigError, match="own attachment"):
         config(tmp_path, 1, peer(2), NETWORK + entry)

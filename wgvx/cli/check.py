@@ -9,9 +9,13 @@ from typing import NamedTuple
 from wgvx import keys, mtu
 from wgvx.cli import output
 from wgvx.config import (
+    AttachConfig,
     Config,
+    DgramAttach,
     NetworkConfig,
     PeerConfig,
+    StreamAttach,
+    TapAttach,
     find,
     flood_list,
     format_mac,
@@ -162,7 +166,7 @@ def _explain_network(config: Config, network: NetworkConfig, tunnel: int) -> Non
     remotes = flood_list(config, network)
     followed = network.remotes is None and remotes
     origin = " (the first host address of each peer)" if followed else ""
-    rows = [(one.type, f"{one.name}, MAC {format_mac(one.mac)}") for one in network.attach]
+    rows = [(one.type, f"{one.name}, {_attachment(one)}") for one in network.attach]
     if network.netns is not None:
         rows.append(("namespace", network.netns))
     if network.bridge is not None:
@@ -178,6 +182,17 @@ def _explain_network(config: Config, network: NetworkConfig, tunnel: int) -> Non
         entries = [f"{format_mac(entry.mac)} at {entry.vtep}" for entry in network.fdb]
         rows.append(("static entries", _some(entries)))
     _explain_block(f"network {network.vni}", rows)
+
+
+def _attachment(attach: AttachConfig) -> str:
+    match attach:
+        case TapAttach():
+            return f"MAC {format_mac(attach.mac)}"
+        case StreamAttach():
+            return f"{'waits' if attach.listen else 'calls'} at {attach.address}"
+        case DgramAttach():
+            return f"from {attach.local} to {attach.remote}"
+    return f"MAC {format_mac(attach.mac)}, {_some(attach.addresses)}"
 
 
 def _explain_mtu(config: Config, tunnel: Tunnel) -> None:
@@ -268,7 +283,11 @@ def _network_json(config: Config, network: NetworkConfig, tunnel: int) -> dict[s
     return {
         "vni": network.vni,
         "attach": [
-            {"type": one.type, "name": one.name, "mac": format_mac(one.mac)}
+            {
+                "type": one.type,
+                "name": one.name,
+                "mac": None if one.mac is None else format_mac(one.mac),
+            }
             for one in network.attach
         ],
         "address": _texts(network.addresses),

@@ -99,7 +99,7 @@ def print_node(node: dict[str, Any]) -> None:
         output.heading(f"network: {network['vni']}")
         output.fields(
             [
-                ("ports", ", ".join(one["name"] for one in network["attach"]) or "none"),
+                ("ports", _ports(network)),
                 ("MTU", "-" if network["mtu"] is None else network["mtu"]),
                 ("FDB entries", network["fdb_entries"]),
                 ("frames", f"{network['rx_frames']} received, {network['tx_frames']} sent"),
@@ -109,6 +109,12 @@ def print_node(node: dict[str, Any]) -> None:
     if drops:
         output.heading("drops")
         output.fields(drops)
+
+
+def _ports(network: dict[str, Any]) -> str:
+    down = network.get("down", ())
+    names = [one["name"] for one in network["attach"]]
+    return ", ".join(f"{n} (not connected)" if n in down else n for n in names) or "none"
 
 
 def _print_peer(peer: dict[str, Any]) -> None:

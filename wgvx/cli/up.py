@@ -16,7 +16,7 @@ from pathlib import Path
 from wgvx import offloads
 from wgvx.cli import logs
 from wgvx.cli.output import UserError, usage
-from wgvx.config import Config, find, load
+from wgvx.config import Config, TapAttach, find, load
 from wgvx.control.paths import AlreadyRunning, NodeLock, NoFolder
 from wgvx.control.server import ControlServer
 from wgvx.control.uapi_server import UapiServer
@@ -27,6 +27,7 @@ from wgvx.loop import run as run_loop
 from wgvx.node import Node
 from wgvx.ports.errors import PortError, PortGone
 from wgvx.ports.namespace import enter, exit_status
+from wgvx.ports.passed import assign, named_descriptors
 from wgvx.ports.provision import Provisioner
 from wgvx.ports.request import MAX_QUEUES
 from wgvx.underlay import UnderlayError
@@ -109,6 +110,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "receiving peer by peer (default: 1)",
     )
     parser.add_argument(
+        "--tap-fd",
+        metavar="[NAME=]FD",
+        type=_tap_fd,
+        action="append",
+        help="use the TAP behind this open descriptor, passed in by the parent process or, by its "
+        "FileDescriptorName=, by systemd, as the TAP NAME of the file; may be given again",
+    )
+    parser.add_argument(
         "--key-log",
         metavar="FILE",
         type=Path,
@@ -139,7 +148,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         lock = NodeLock(config.name)
         try:
-            needs_ports = bool(config.networks) or rootless
+            passed = assign(dict(args.tap_fd or ()), _taps(config))
+            needs_ports = rootless or any(name not in passed for name in _taps(config))
             provision = partial(Provisioner.start, rootless) if needs_ports else None
             node = Node(
                 config,
@@ -148,6 +158,7 @@ def run(args: argparse.Namespace) -> int:
                 offloads=args.offload,
                 workers=args.workers,
                 key_log=key_log,
+                passed=passed,
             )
             slower = args.dataplane is None and dataplane.name == "reference"
             return run_loop(_serve(node, config, lock, command, slower=slower))
@@ -173,6 +184,23 @@ def _open_key_log(path: Path | None) -> KeyLog | None:
         usage(f"--key-log {path}: {error.strerror}")
     log.warning("--key-log: whoever reads %s can read all traffic of this node", path)
     return key_log
+
+
+def _taps(config: Config) -> list[str]:
+    attachments = (attach for network in config.networks for attach in network.attach)
+    return [attach.name for attach in attachments if isinstance(attach, TapAttach)]
+
+
+def _tap_fd(text: str) -> tuple[int, str | None]:
+    """A descriptor, by number or as systemd named it, and which TAP it is said to be."""
+    name, equals, which = text.rpartition("=")
+    named = named_descriptors(os.environ, os.getpid())
+    if which in named:
+        return named[which], name if equals else None
+    if not which.isascii() or not which.isdecimal():
+        known = f"; systemd passed {', '.join(named)}" if named else ""
+        raise argparse.ArgumentTypeError(f"{which!r} is no descriptor's number{known}")
+    return int(which), name if equals else None
 
 
 def _failed(command: list[str] | None) -> int:

@@ -1,7 +1,7 @@
 """One node's configuration: a TOML file in, frozen dataclasses out, errors that teach.
 
-`model` is what comes out, `table` and `values` read TOML and the text in it, `load` composes them,
-`locate` finds the file, `advice` says what is valid yet hardly meant.
+`model` is what comes out, `table` and `values` read TOML and the text in it, `attach` and
+`load` compose them, `locate` finds the file, `advice` says what is valid yet hardly meant.
 """
 
 from wgvx.config.advice import mtu_warnings, overlaps, peer_labels
@@ -11,13 +11,19 @@ from wgvx.config.model import (
     Address,
     AttachConfig,
     Config,
+    DgramAttach,
     EndpointName,
     FdbEntry,
+    Forward,
     Interface,
     NetworkConfig,
     NodeConfig,
     PeerConfig,
     Prefix,
+    SocketAddress,
+    StackAttach,
+    StreamAttach,
+    TapAttach,
     default_remotes,
     derive_mac,
     flood_list,
@@ -30,13 +36,19 @@ __all__ = [
     "AttachConfig",
     "Config",
     "ConfigError",
+    "DgramAttach",
     "EndpointName",
     "FdbEntry",
+    "Forward",
     "Interface",
     "NetworkConfig",
     "NodeConfig",
     "PeerConfig",
     "Prefix",
+    "SocketAddress",
+    "StackAttach",
+    "StreamAttach",
+    "TapAttach",
     "default_remotes",
     "derive_mac",
     "find",

@@ -7,13 +7,12 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain, count
 from pathlib import Path
-from typing import NamedTuple, NoReturn
 
 from wgvx import keys, mtu
 from wgvx.config import values
 from wgvx.config.advice import warnings
+from wgvx.config.attach import Attachments
 from wgvx.config.locate import node_name
 from wgvx.config.model import (
     Address,
@@ -24,12 +23,8 @@ from wgvx.config.model import (
     NodeConfig,
     PeerConfig,
     Prefix,
-    derive_mac,
 )
 from wgvx.config.table import ConfigError, Document, Table, reason, shown
-
-ATTACH_TYPES = ("tap",)
-"""What a network's frames can enter and leave by."""
 
 DEFAULT_LISTEN_PORT = 51820
 DEFAULT_UDP_PORT = 4789  # IANA's for VXLAN
@@ -195,22 +190,11 @@ def _warn_if_masked(table: Table, label: str) -> None:
 # Networks.
 
 
-class _Attachment(NamedTuple):
-    """An attachment as written; `mac` None where it is to be derived."""
-
-    table: Table
-    key: str
-    """The key of `table` that names it, for messages."""
-    type: str
-    name: str
-    mac: bytes | None
-
-
 def _networks(
     tables: tuple[Table, ...], node: str, node_config: NodeConfig, own_key: bytes
 ) -> Iterator[NetworkConfig]:
     vni_owner: dict[int, Table] = {}
-    device_owner: dict[tuple[str | None, str], Table] = {}
+    attachments = Attachments(node, own_key, tables)
     for table in tables:
         vni = table.integer("vni", 0, (1 << 24) - 1)
         if vni is None:
@@ -218,28 +202,21 @@ def _networks(
         if (other := vni_owner.setdefault(vni, table)) is not table:
             table.fail("vni", f"found {vni} of {other.place} again, want each once")
         netns = table.one("netns", values.NETNS)
-        attachments = _attachments(table, node)
-        for attachment in attachments:
-            owner = device_owner.setdefault((netns, attachment.name), attachment.table)
-            if owner is not attachment.table:
-                _refuse_taken(attachment, owner, vni, tables, node)
-        attach = tuple(
-            AttachConfig(one.type, one.name, one.mac or derive_mac(own_key, vni, one.name))
-            for one in attachments
-        )
+        written = attachments.read(table, vni, netns)
+        attach = tuple(one.attach for one in written)
         addresses = table.many("address", values.INTERFACE) or ()
         _each_once(table, "address", (address.ip for address in addresses))
         remotes = table.many("remotes", values.ADDRESS)
         _each_once(table, "remotes", remotes or ())
         for remote in remotes or ():
             _check_family(table, "remotes", remote, node_config)
-        macs = _macs_once(attachments, attach)
+        macs = {one.mac for one in attach if one.mac is not None}
         yield NetworkConfig(
             vni=vni,
             attach=attach,
             addresses=addresses,
             mtu=table.integer("mtu", mtu.MINIMUM_MTU, mtu.MAXIMUM_OVERLAY_MTU, " bytes"),
-            bridge=_bridge(table, attachments),
+            bridge=_bridge(table, attach),
             netns=netns,
             udp_port=_or(table.integer("udp_port", 1, 65535), DEFAULT_UDP_PORT),
             remotes=remotes,
@@ -251,95 +228,7 @@ def _networks(
         )
 
 
-def _refuse_taken(
-    attachment: _Attachment, owner: Table, vni: int, tables: tuple[Table, ...], node: str
-) -> NoReturn:
-    """Refuse a TAP that `owner` has already, and name one that nobody in the file has."""
-    key, name = attachment.key, attachment.name
-    taken = {node, *_written_devices(tables)}
-    names = chain((f"blue{vni}",), (f"blue{number}" for number in count()))
-    free = next(one for one in names if one not in taken)
-    if key in attachment.table:
-        found = f'the TAP "{name}" is taken by {owner.place}'
-        if "name" not in owner and "tap" not in owner:
-            found += ", whose tap is left out, so it is named after the node"
-    else:
-        found = (
-            f'left out, so it is named after the node, and the TAP "{name}" is taken by '
-            f"{owner.place}"
-        )
-    attachment.table.fail(key, f'{found}, want another name, such as {key} = "{free}"')
-
-
-def _written_devices(tables: tuple[Table, ...]) -> Iterator[str]:
-    """The interface names that the networks of a file mention, whether or not they are valid."""
-    for table in tables:
-        entries = table.tables("attach")
-        values_of = [table.values.get("tap"), table.values.get("bridge")]
-        values_of += [entry.values.get("name") for entry in entries]
-        yield from (value for value in values_of if isinstance(value, str))
-
-
-def _attachments(table: Table, node: str) -> tuple[_Attachment, ...]:
-    """What `tap` or `attach` say; with neither, one TAP named after the node."""
-    mac = table.one("mac", values.STATION_MAC)
-    if "attach" not in table:
-        name = table.one("tap", values.DEVICE) or _default_tap(table, node)
-        return (_Attachment(table, "tap", "tap", name, mac),)
-    if "tap" in table:
-        table.fail("tap", "found attach beside it, want one of the two")
-    attachments = tuple(_attachment(entry) for entry in table.tables("attach"))
-    if not attachments:
-        table.fail("attach", 'found an empty list, want [{ type = "tap", name = "blue0" }]')
-    if len(attachments) > 1:
-        # Which of them would be meant?
-        for key, instead in (
-            ("mac", '{ type = "tap", name = "blue0", mac = "..." } in attach'),
-            ("address", "one attachment, or addresses set on the interfaces from outside"),
-            ("bridge", "one attachment: two in one bridge are a loop"),
-        ):
-            if key in table:
-                table.fail(key, f"found {len(attachments)} attachments beside it, want {instead}")
-    elif mac is not None:
-        if attachments[0].mac is not None:
-            table.fail("mac", "found a mac in attach too, want one of the two")
-        attachments = (attachments[0]._replace(mac=mac),)
-    return attachments
-
-
-def _attachment(entry: Table) -> _Attachment:
-    known = ", ".join(f'"{kind}"' for kind in ATTACH_TYPES)
-    kind = entry.one("type", values.TEXT)
-    if kind is None:
-        entry.missing("type", f"one of {known}")
-    if kind not in ATTACH_TYPES:
-        entry.refuse("type", kind, f"one of {known}")
-    name = entry.one("name", values.DEVICE)
-    if name is None:
-        entry.missing("name", values.DEVICE.wanted)
-    return _Attachment(entry, "name", kind, name, entry.one("mac", values.STATION_MAC))
-
-
-def _default_tap(table: Table, node: str) -> str:
-    try:
-        return values.parse_device(node)
-    except ValueError:
-        table.missing("tap", f'a name: that of the node, "{node}", cannot name an interface')
-
-
-def _macs_once(
-    attachments: tuple[_Attachment, ...], attach: tuple[AttachConfig, ...]
-) -> set[bytes]:
-    """The MACs of a network's attachments, refusing one that two of them have."""
-    macs: set[bytes] = set()
-    for attachment, configured in zip(attachments, attach, strict=True):
-        if configured.mac in macs:
-            attachment.table.fail("mac", "found that of another attachment, want each once")
-        macs.add(configured.mac)
-    return macs
-
-
-def _bridge(table: Table, attachments: tuple[_Attachment, ...]) -> str | None:
+def _bridge(table: Table, attach: tuple[AttachConfig, ...]) -> str | None:
     bridge = table.one("bridge", values.DEVICE)
     if bridge is None:
         return None
@@ -347,7 +236,7 @@ def _bridge(table: Table, attachments: tuple[_Attachment, ...]) -> str | None:
         table.fail(
             "bridge", "found address beside it, want one of the two: a bridge's member has none"
         )
-    if any(bridge == attachment.name for attachment in attachments):
+    if any(bridge == one.name for one in attach):
         table.refuse("bridge", bridge, "the name of an existing bridge, not of this network's TAP")
     return bridge
 

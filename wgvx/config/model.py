@@ -14,6 +14,7 @@ from ipaddress import (
     IPv6Network,
 )
 from pathlib import Path
+from typing import ClassVar
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -62,14 +63,76 @@ class PeerConfig:
     """Seconds; 0: off."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttachConfig:
-    """Where a network's frames enter and leave."""
+SocketAddress = Path | EndpointName
+"""A Unix socket's path, absolute, or host and port."""
 
-    type: str
+
+@dataclass(frozen=True, slots=True)
+class TapAttach:
+    """A TAP: made, adopted, or passed in."""
+
     name: str
     mac: bytes
     """Six bytes, configured or derived."""
+    type: ClassVar[str] = "tap"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAttach:
+    """A VM's socket, as of QEMU's `-netdev stream`. The MAC is the VM's own affair."""
+
+    name: str
+    address: SocketAddress
+    listen: bool
+    """Wait there for the VM, or go there to find it."""
+    mac: None = None
+    type: ClassVar[str] = "stream"
+
+
+@dataclass(frozen=True, slots=True)
+class DgramAttach:
+    """A VM's socket, as of QEMU's `-netdev dgram`."""
+
+    name: str
+    local: SocketAddress
+    remote: SocketAddress
+    mac: None = None
+    type: ClassVar[str] = "dgram"
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A port that is listened on, and where its connections go to, as of ssh's -L and -R."""
+
+    listen: EndpointName
+    """Host "" is every address."""
+    target: EndpointName
+
+
+@dataclass(frozen=True, slots=True)
+class StackAttach:
+    """A TCP/IP stack in this process, and the ways to use it without any interface."""
+
+    name: str
+    mac: bytes
+    addresses: tuple[Interface, ...]
+    gateways: tuple[Address, ...]
+    """One of a family at most."""
+    dns: tuple[Address, ...]
+    """Resolvers on the overlay; none: the host's."""
+    socks5: EndpointName | None
+    """Where a SOCKS5 proxy listens on the host."""
+    http: EndpointName | None
+    """The same for HTTP CONNECT."""
+    forward: tuple[Forward, ...]
+    """From the host into the overlay, as of `ssh -L`."""
+    reverse: tuple[Forward, ...]
+    """From the overlay to the host, as of `ssh -R`."""
+    type: ClassVar[str] = "stack"
+
+
+AttachConfig = TapAttach | StreamAttach | DgramAttach | StackAttach
+"""Where a network's frames enter and leave."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,10 @@ KEYS: Mapping[str, tuple[str, ...]] = {
         *("vni", "tap", "attach", "address", "mac", "mtu", "bridge", "netns", "udp_port"),
         *("remotes", "accept", "fdb", "learning", "ageing", "max_entries"),
     ),
-    "attach": ("type", "name", "mac"),
+    "attach": (
+        *("type", "name", "mac", "listen", "connect", "local", "remote", "address", "gateway"),
+        *("dns", "socks5", "http", "forward", "reverse"),
+    ),
     "fdb": ("mac", "vtep"),
 }
 """Every key there is, by table."""
@@ -207,7 +210,8 @@ class Table:
         """The tables written `[[key]]`, or inside a table `key = [{ ... }]`; none is empty."""
         values = self.values.get(key, [])
         nested = self._kind != ""
-        wanted = f"a list of {{ {', '.join(KEYS[key])} }}" if nested else f"tables, each [[{key}]]"
+        some = ", ".join(KEYS[key][:2]) + (", ..." if len(KEYS[key]) > 2 else "") if nested else ""
+        wanted = f"a list of {{ {some} }}" if nested else f"tables, each [[{key}]]"
         if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
             self.refuse(key, values, wanted)
         parent = self if nested else None

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
 from typing import Generic, NamedTuple, TypeVar
 
 from wgvx import keys
-from wgvx.config.model import Address, EndpointName, Interface, Prefix
+from wgvx.config.model import Address, EndpointName, Forward, Interface, Prefix
 
 T = TypeVar("T")
 
@@ -90,6 +90,43 @@ def parse_endpoint(text: str) -> EndpointName:
     return EndpointName(host, int(port_text))
 
 
+def parse_socket(text: str) -> str | EndpointName:
+    """A Unix socket's path, which has a slash in it, or host and port."""
+    return parse_path(text) if "/" in text else parse_endpoint(text)
+
+
+_FORWARD_HOST = r"(\[[^\]]+\]|[^\[\]:]*)"
+_FORWARD = re.compile(rf"(?:{_FORWARD_HOST}:)?([0-9]+):{_FORWARD_HOST}:([0-9]+)")
+
+
+def _parse_forward(text: str, default: str) -> Forward:
+    """[host:]port:host:port, IPv6 addresses in brackets; `default` is the first host where it is
+    left out, and "" or "*" is every address.
+    """
+    found = _FORWARD.fullmatch(text)
+    if not found:
+        raise ValueError
+    host = default if found[1] is None else found[1]
+    if host in ("", "*"):
+        listen = EndpointName("", parse_endpoint(f"any:{found[2]}").port)
+    else:
+        listen = parse_endpoint(f"{host}:{found[2]}")
+    return Forward(listen, parse_endpoint(f"{found[3]}:{found[4]}"))
+
+
+def parse_local_forward(text: str) -> Forward:
+    """As of `ssh -L`: without a host it listens on the loopback address."""
+    return _parse_forward(text, "127.0.0.1")
+
+
+def parse_remote_forward(text: str) -> Forward:
+    """As of `ssh -R`, but on the overlay: without a host, on all of the stack's addresses."""
+    forward = _parse_forward(text, "")
+    if forward.listen.host:
+        parse_address(forward.listen.host)
+    return forward
+
+
 def parse_mac(text: str) -> bytes:
     """Six bytes from aa:bb:cc:dd:ee:ff. ValueError for any other form."""
     if not re.fullmatch(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}", text):
@@ -165,6 +202,15 @@ INTERFACE = Kind(
 )
 PREFIX = Kind(parse_prefix, 'an address or prefix such as "10.254.0.2/32"')
 ENDPOINT = Kind(parse_endpoint, '"host:port", "192.0.2.2:51820" or "[2001:db8::2]:51820"')
+MAXIMUM_SOCKET_PATH = 107
+"""Bytes of sun_path in unix(7), without the last one, which is zero."""
+SOCKET = Kind(parse_socket, 'a Unix socket such as "/run/vm1.sock", or "127.0.0.1:5555"')
+LOCAL_FORWARD = Kind(
+    parse_local_forward, '"[host:]port:host:port" as of ssh -L, such as "8080:10.0.0.2:80"'
+)
+REMOTE_FORWARD = Kind(
+    parse_remote_forward, '"[address:]port:host:port" as of ssh -R, such as "80:127.0.0.1:8080"'
+)
 STATION_MAC = Kind(parse_station_mac, 'a unicast MAC such as "02:00:00:00:00:01"')
 ENTRY_MAC = Kind(
     parse_entry_mac, 'a MAC such as "02:00:00:00:00:02" (the flood list, all zeros, is "remotes")'

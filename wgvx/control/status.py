@@ -58,6 +58,7 @@ def _network(node: Node, vni: int) -> dict[str, Any]:
     return {
         "vni": vni,
         "attach": [{"type": attach.type, "name": attach.name} for _, attach, _, _ in own],
+        "down": [attach.name for _, attach, port, _ in own if not node.devices[port].fds],
         "mtu": own[0][3] if own else None,
         "fdb_entries": counters.fdb_entries,
         "rx_frames": counters.rx_frames,

@@ -15,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from wgvx.drops import Reason
@@ -34,8 +35,19 @@ class Datagram(NamedTuple):
     tos: int = 0
 
 
+class Framing(Enum):
+    """How frames stand in a port's descriptor."""
+
+    VNET = 0
+    """Each a message, behind a virtio-net header of 10 bytes; large and unfinished perhaps."""
+    BARE = 1
+    """Each a message."""
+    STREAM = 2
+    """In a stream of bytes, each behind its length in four, network order."""
+
+
 class FramePort(Protocol):
-    """Where frames enter and leave: a TAP, a memory port."""
+    """Where frames enter and leave: a TAP, a VM's socket, a memory port."""
 
     def read(self) -> bytes | None:
         """The next frame; None when there is none now."""
@@ -131,9 +143,12 @@ class DataPlane(Sessions, ABC):
 
     # --- second level: fused with IO ---------------------------------------------------------
 
-    def connect_port(self, port: int, device: FramePort) -> None:
-        """The device behind a port of :meth:`add_port`."""
-        self._ports[port] = device
+    def connect_port(self, port: int, device: FramePort | None) -> None:
+        """The device behind a port of :meth:`add_port`; None for none now."""
+        if device is None:
+            self._ports.pop(port, None)
+        else:
+            self._ports[port] = device
 
     def connect_socket(self, address_length: int, socket: DatagramSocket | None) -> None:
         """The socket for endpoints whose address is 4 or 16 bytes long; None for none."""
@@ -178,7 +193,10 @@ class DataPlane(Sessions, ABC):
     def emit(self, burst: Burst) -> None:
         """Put out what a burst holds; what a port or socket does not take is counted."""
         for port, frame in burst.frames:
-            if not self._ports[port].write(frame):
+            device = self._ports.get(port)
+            if device is None:
+                self.count(Reason.PORT_DOWN)
+            elif not device.write(frame):
                 self.count(Reason.PORT_FULL)
         for datagram in burst.datagrams:
             socket = self._sockets.get(len(datagram.endpoint.ip))
@@ -301,10 +319,21 @@ class WorkerDataPlane(DataPlane):
         """
 
     @abstractmethod
-    def attach_tap(self, worker: int, port: int, descriptor: int, offloads: frozenset[str]) -> None:
-        """A queue of a port's TAP, which has virtio-net headers of 10 bytes and takes these
-        ``offloads`` (tso, uso). Before :meth:`start`.
+    def attach_port(
+        self,
+        worker: int,
+        port: int,
+        descriptor: int,
+        framing: Framing,
+        offloads: frozenset[str] = frozenset(),
+    ) -> None:
+        """A descriptor of a port, for this worker; one may be given to several of them. It stays
+        the caller's. ``offloads``, of tso and uso, are those that a TAP takes.
         """
+
+    @abstractmethod
+    def detach_port(self, port: int) -> None:
+        """No worker reads the port's descriptors or writes to them any more."""
 
     @abstractmethod
     def use_gso(self, segments: int) -> None:
@@ -329,5 +358,7 @@ class WorkerDataPlane(DataPlane):
         """What workers left for Python since the last call: no packets, for those are out."""
 
     @abstractmethod
-    def gone_port(self) -> tuple[int, int] | None:
-        """A port whose device is gone, and the errno that told."""
+    def take_gone_port(self) -> tuple[int, int] | None:
+        """A port whose descriptors turned out to be of no use, and the errno that told; each is
+        told once for what was attached.
+        """

@@ -19,6 +19,7 @@ from wgvx import _native  # type: ignore[attr-defined]
 from wgvx.dataplane.interface import (
     Burst,
     Datagram,
+    Framing,
     Network,
     NetworkCounters,
     PeerCounters,
@@ -383,19 +384,31 @@ class NativeDataPlane(WorkerDataPlane):
     def attach_socket(self, worker: int, address_length: int, descriptor: int) -> None:
         _enough(lib.wgvx_set_socket(self._plane, worker, address_length, descriptor))
 
-    def attach_tap(self, worker: int, port: int, descriptor: int, offloads: frozenset[str]) -> None:
+    def attach_port(
+        self,
+        worker: int,
+        port: int,
+        descriptor: int,
+        framing: Framing,
+        offloads: frozenset[str] = frozenset(),
+    ) -> None:
         tso, uso = "tso" in offloads, "uso" in offloads
-        _enough(lib.wgvx_set_tap(self._plane, worker, port, descriptor, tso, uso))
+        how = (self._plane, worker, port, descriptor, framing.value, tso, uso)
+        _enough(lib.wgvx_set_port(*how))
+
+    def detach_port(self, port: int) -> None:
+        lib.wgvx_unset_port(self._plane, port)
 
     def use_gso(self, segments: int) -> None:
         lib.wgvx_set_gso(self._plane, segments)
 
     def gso_works(self) -> bool:
-        return bool(lib.wgvx_get_health(self._plane).gso)
+        return bool(lib.wgvx_gso_works(self._plane))
 
-    def gone_port(self) -> tuple[int, int] | None:
-        health = lib.wgvx_get_health(self._plane)
-        return (health.gone_port, health.gone_errno) if health.gone_port >= 0 else None
+    def take_gone_port(self) -> tuple[int, int] | None:
+        port, code = ffi.new("uint32_t *"), ffi.new("int *")
+        gone = lib.wgvx_take_gone_port(self._plane, port, code)
+        return (int(port[0]), int(code[0])) if gone else None
 
     def start(self, workers: int) -> int:
         if not lib.wgvx_start(self._plane, workers):

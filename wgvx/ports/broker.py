@@ -7,7 +7,7 @@ SOCK_SEQPACKET socket pair and sends it requests, one JSON object a message. Eac
 one object, {"error": text} where it failed, and descriptors travel beside it (SCM_RIGHTS):
 
   {"op": "start", "rootless": bool}  ->  {}                  [user namespace, network namespace]
-  {"op": "tap", **TapRequest}        ->  {}                  [TAP ..., its network namespace]
+  {"op": "tap", **TapRequest}        ->  {"adopted": bool}   [TAP ..., its network namespace]
   {"op": "ready"}                    ->  {"stays": bool}
 
 The namespaces are sent where rootless only; of the TAP one descriptor a queue. With `ready` set-up
@@ -81,8 +81,9 @@ class Broker:
         """Descriptors for the node to keep: they hold the namespaces, which outlive the broker."""
         return [userns.open_own("user"), os.dup(self._home.fd)] if self._rootless else []
 
-    def tap(self, request: TapRequest) -> list[int]:
-        """Make or adopt a TAP; descriptors of it and, rootless, of its network namespace."""
+    def tap(self, request: TapRequest) -> tuple[list[int], bool]:
+        """Make or adopt a TAP; descriptors of it and, rootless, of its network namespace; and
+        whether it was there."""
         request.check()
         space = self._space(request.netns)
         with self._inside(space.fd):
@@ -94,7 +95,7 @@ class Broker:
             fds = [os.dup(fd) for fd in device.fds]
         if self._rootless:
             fds.append(os.dup(space.fd))
-        return fds
+        return fds, device.found is not None
 
     def close(self) -> None:
         """Restore every adopted TAP, the last one first."""
@@ -181,7 +182,8 @@ def serve(sock: socket.socket) -> None:
                         broker = Broker(request["rootless"])
                         fds = broker.namespaces()
                     case "tap" if broker:
-                        fds = broker.tap(TapRequest.from_json(request))
+                        fds, adopted = broker.tap(TapRequest.from_json(request))
+                        reply = {"adopted": adopted}
                     case "ready" if broker:
                         reply = {"stays": broker.stays}
                     case other:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from typing import ClassVar
 
+from wgvx.dataplane.interface import Framing
 from wgvx.ports.errors import PortGone
 
 # As many as a TAP queues by default (txqueuelen).
@@ -19,6 +21,7 @@ class MemoryPort:
     """
 
     type: ClassVar[str] = "memory"
+    framing: ClassVar[Framing] = Framing.BARE
 
     def __init__(self, name: str, mac: bytes, mtu: int, capacity: int = QUEUE_FRAMES) -> None:
         self.name = name
@@ -30,8 +33,19 @@ class MemoryPort:
         self._gone = False
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
+    @property
+    def fds(self) -> tuple[int, ...]:
+        return (self._fd,) if self._fd >= 0 else ()
+
     def fileno(self) -> int:
         return self._fd
+
+    def open(self, changed: Callable[[], None]) -> None:
+        """It is there from the start to the end."""
+
+    def lost(self, code: int) -> None:
+        """Nobody but `read` and `write` finds out."""
+        raise PortGone(f"port {self.name} is gone: {os.strerror(code)}")
 
     def read(self) -> bytes | None:
         """The next frame injected by the far side, or None where none waits."""

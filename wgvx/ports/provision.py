@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from wgvx.ports import child
 from wgvx.ports.errors import PortError
 from wgvx.ports.request import MAX_QUEUES, TapRequest
 from wgvx.ports.tap import TapPort
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Provisioner", "TapRequest"]
 
@@ -68,7 +71,7 @@ class Provisioner:
         name is /run/netns/NAME, or rootless one more of our own for each name. Raises
         :class:`PortError`; what was made before stays until `close`.
         """
-        _, fds = self._ask("tap", **request.to_json())
+        reply, fds = self._ask("tap", **request.to_json())
         if self._rootless:
             net_fd = fds.pop()
             if request.netns in self._net_fds:
@@ -79,6 +82,9 @@ class Provisioner:
             tuple(fds), request.name, request.mac, request.mtu, vnet_header=request.vnet_header
         )
         self._ports.append(port)
+        how = "adopted, as it was there" if reply["adopted"] else "made"
+        where = " in a namespace of its own" if self._rootless else ""
+        log.info("TAP %s: %s%s", request.name, how, where)
         return port
 
     def namespace(self, netns: str | None) -> tuple[int, int] | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from typing import ClassVar
 
+from wgvx.dataplane.interface import Framing
 from wgvx.ports import tun
 from wgvx.ports.errors import PortGone
 
@@ -67,8 +69,19 @@ class TapPort:
         self.vnet_header = vnet_header
         self._header = bytes(tun.VNET_HEADER if vnet_header else 0)
 
+    @property
+    def framing(self) -> Framing:
+        return Framing.VNET if self.vnet_header else Framing.BARE
+
     def fileno(self) -> int:
         return self.fds[0] if self.fds else -1
+
+    def open(self, changed: Callable[[], None]) -> None:
+        """It is there from the start to the end."""
+
+    def lost(self, code: int) -> None:
+        """Raises :class:`PortGone`: a device does not come back."""
+        raise self._gone(OSError(code, os.strerror(code)))
 
     def set_offload(self, tso: bool, uso: bool) -> frozenset[str]:
         """Ask for frames without checksums, and of TCP (`tso`) and UDP (`uso`) for whole segments,

@@ -6,6 +6,7 @@ is passed to later. None of the calls on an attached descriptor needs a capabili
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import struct
@@ -15,9 +16,13 @@ NODE = "/dev/net/tun"
 # Request numbers in the encoding of asm-generic/ioctl.h: x86, Arm, RISC-V, s390, LoongArch.
 TUNSETIFF = 0x400454CA
 TUNSETOFFLOAD = 0x400454D0
+TUNGETIFF = 0x800454D2
+TUNATTACHFILTER = 0x401054D5
+TUNDETACHFILTER = 0x401054D6
 TUNGETVNETHDRSZ = 0x800454D7
 TUNSETVNETHDRSZ = 0x400454D8
 SIOCSIFHWADDR = 0x8924
+SIOCGIFHWADDR = 0x8927
 
 IFF_TAP = 0x0002
 IFF_MULTI_QUEUE = 0x0100
@@ -39,6 +44,10 @@ ARPHRD_ETHER = 1
 _IFREQ_FLAGS = struct.Struct("=16sH22x")
 _IFREQ_HWADDR = struct.Struct("=16sH6s16x")
 _INT = struct.Struct("=i")
+_FILTER = struct.Struct("=HBBI")
+_FILTERS = struct.Struct("@HP")  # struct sock_fprog of 64-bit machines
+
+BPF_RET_K = 0x06
 
 
 def open_node() -> int:
@@ -70,6 +79,26 @@ def header_size(fd: int) -> int:
 
 def set_header_size(fd: int, size: int) -> None:
     fcntl.ioctl(fd, TUNSETVNETHDRSZ, _INT.pack(size))
+
+
+def describe(fd: int) -> tuple[str, int]:
+    """The name of the device that a descriptor is attached to, and its IFF_* flags."""
+    # TUNGETIFF says IFF_NOFILTER by the very bit of IFF_NO_PI, but not while there is a filter:
+    # one instruction (struct sock_filter), which lets all of every frame pass.
+    pass_all = ctypes.create_string_buffer(_FILTER.pack(BPF_RET_K, 0, 0, 0xFFFFFFFF))
+    fcntl.ioctl(fd, TUNATTACHFILTER, _FILTERS.pack(1, ctypes.addressof(pass_all)))
+    try:
+        answer = fcntl.ioctl(fd, TUNGETIFF, bytes(_IFREQ_FLAGS.size))
+    finally:
+        fcntl.ioctl(fd, TUNDETACHFILTER, bytes(_FILTERS.size))
+    name, flags = _IFREQ_FLAGS.unpack(answer)
+    return name.rstrip(b"\0").decode(errors="replace"), flags
+
+
+def mac(fd: int) -> bytes:
+    """The device's MAC address."""
+    _, _, address = _IFREQ_HWADDR.unpack(fcntl.ioctl(fd, SIOCGIFHWADDR, bytes(_IFREQ_HWADDR.size)))
+    return bytes(address)
 
 
 def set_mac(fd: int, mac: bytes) -> None:

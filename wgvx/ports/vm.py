@@ -1,0 +1,417 @@
+"""Sockets of VMs as ports: QEMU's `-netdev stream` and `-netdev dgram`, with no TAP and no
+privilege. A VM may come and go; the port, and what the FDB knows of it, stays.
+
+Where the data plane has workers, they read and write the descriptors themselves; `read` and `write`
+are for an event loop that does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from wgvx.config import DgramAttach, EndpointName, SocketAddress, StreamAttach
+from wgvx.dataplane.interface import Framing
+from wgvx.ports.errors import PortError
+
+log = logging.getLogger(__name__)
+
+RETRY: Final = 1.0
+"""Seconds before a VM that is not there is looked for again."""
+
+MAX_FRAME: Final = 65535 + 14 + 8
+"""As on a TAP: whoever announces more does not speak this protocol."""
+
+WAITING: Final = 256 * 1024
+"""Bytes that may wait for a VM that does not read."""
+
+BUFFER: Final = 1024 * 1024
+"""Bytes of a socket's own buffers, where the system allows as many."""
+
+IN_USE: Final = "another process has this socket"
+
+_LENGTH: Final = struct.Struct("!I")
+
+
+class VmPort:
+    """What both kinds have in common. ``changed`` is called when ``fds`` has changed, and before a
+    descriptor that was in it is closed.
+    """
+
+    type: ClassVar[str]
+    framing: ClassVar[Framing]
+    mac: ClassVar[None] = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.fds: tuple[int, ...] = ()
+        self._changed: Callable[[], None] = lambda: None
+        self._socket: socket.socket | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def fileno(self) -> int:
+        return self.fds[0] if self.fds else -1
+
+    def read(self) -> bytes | None:
+        """The next frame, None while none is there."""
+        raise NotImplementedError
+
+    def write(self, frame: bytes) -> bool:
+        """Send a frame; False where it is not taken."""
+        raise NotImplementedError
+
+    def open(self, changed: Callable[[], None]) -> None:
+        """Begin to wait for the VM. Raises PortError."""
+        raise NotImplementedError
+
+    def lost(self, code: int) -> None:
+        """The VM is gone, as an errno told."""
+        if self._socket is None:
+            return
+        log.info("VM %s is gone: %s", self.name, os.strerror(code))
+        self._take(None)
+        self._again()
+
+    def close(self) -> None:
+        """Let go of everything. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._changed = lambda: None
+        self._take(None)
+
+    def _again(self) -> None:
+        """Look for the VM again, where it is for us to do."""
+
+    def _take(self, connected: socket.socket | None) -> None:
+        """This is the VM from now on."""
+        before, self._socket = self._socket, connected
+        self.fds = ()
+        if before is not None:
+            self._changed()
+            before.close()
+        if connected is not None:
+            self.fds = (connected.fileno(),)
+            log.info("VM %s is here", self.name)
+            self._changed()
+
+    def _soon_lost(self, code: int) -> None:
+        """From within a call of the data plane, which has to end first."""
+        gone = self._socket
+
+        def lose() -> None:
+            if self._socket is gone:
+                self.lost(code)
+
+        asyncio.get_running_loop().call_soon(lose)
+
+
+class StreamPort(VmPort):
+    """One VM at a time; of several that connect the last one counts, for the one before may be
+    dead without our being told."""
+
+    type = "stream"
+    framing = Framing.STREAM
+
+    def __init__(self, attach: StreamAttach) -> None:
+        super().__init__(attach.name)
+        self._address = attach.address
+        self._listens = attach.listen
+        self._listener: socket.socket | None = None
+        self._in = b""
+        self._out = bytearray()
+
+    def open(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        if self._listens:
+            self._listener = _listen(self.name, self._address)
+            asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+        else:
+            self._again()
+
+    def close(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+            _unlink(self._address)
+        super().close()
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            connected, _ = self._listener.accept()
+        except OSError:
+            return  # It went away again.
+        self._take(_prepared(connected))
+
+    def _again(self) -> None:
+        if not self._listens:
+            self._task = asyncio.get_running_loop().create_task(self._connect())
+
+    async def _connect(self) -> None:
+        while True:
+            try:
+                self._take(_prepared(await _connected(self._address)))
+            except OSError as error:
+                log.debug("VM %s at %s: %s", self.name, self._address, error.strerror or error)
+                await asyncio.sleep(RETRY)
+            else:
+                return
+
+    def _take(self, connected: socket.socket | None) -> None:
+        if self._socket is not None and self._out:
+            asyncio.get_running_loop().remove_writer(self._socket.fileno())
+        self._in = b""
+        self._out.clear()
+        super()._take(connected)
+
+    # --- for an event loop -------------------------------------------------------------------
+
+    def read(self) -> bytes | None:
+        """The next frame, None while it is not there as a whole."""
+        # No more than this frame is taken from the socket, so that it stays readable for the next.
+        while self._socket is not None:
+            wanted = _LENGTH.size
+            if len(self._in) >= wanted:
+                wanted += _LENGTH.unpack_from(self._in)[0]
+                if wanted > _LENGTH.size + MAX_FRAME:
+                    self._soon_lost(errno.EPROTO)
+                    return None
+                if len(self._in) == wanted:
+                    frame, self._in = self._in[_LENGTH.size :], b""
+                    return frame
+            try:
+                data = self._socket.recv(wanted - len(self._in))
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                self._soon_lost(error.errno or errno.EIO)
+                return None
+            if not data:
+                self._soon_lost(errno.ECONNRESET)
+                return None
+            self._in += data
+        return None
+
+    def write(self, frame: bytes) -> bool:
+        """Send a frame, or the rest of it later; False where too much waits already."""
+        if self._socket is None or len(self._out) > WAITING:
+            return False
+        waited = bool(self._out)
+        self._out += _LENGTH.pack(len(frame)) + frame
+        if not waited:
+            self._push()
+        return True
+
+    def _push(self) -> None:
+        assert self._socket is not None
+        loop = asyncio.get_running_loop()
+        try:
+            del self._out[: self._socket.send(self._out)]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._soon_lost(error.errno or errno.EIO)
+            return
+        if self._out:
+            loop.add_writer(self._socket.fileno(), self._push)
+        else:
+            loop.remove_writer(self._socket.fileno())
+
+
+class DgramPort(VmPort):
+    """The VM's socket has a name of its own, to which we connect once it is there."""
+
+    type = "dgram"
+    framing = Framing.BARE
+
+    def __init__(self, attach: DgramAttach) -> None:
+        super().__init__(attach.name)
+        self._local, self._remote = attach.local, attach.remote
+        self._pause: asyncio.TimerHandle | None = None
+
+    def open(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        try:
+            if isinstance(self._local, Path) and _answers(self._local, socket.SOCK_DGRAM):
+                raise OSError(errno.EADDRINUSE, IN_USE)
+            self._bind().close()  # What cannot be had is told at once.
+        except OSError as error:
+            raise PortError(f"VM {self.name}: {self._local}: {error.strerror}") from error
+        self._again()
+
+    def close(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        super().close()
+        _unlink(self._local)
+
+    def _again(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._connect())
+
+    async def _connect(self) -> None:
+        while True:
+            try:
+                sock = self._bind()
+                try:
+                    sock.connect(_sockaddr(self._remote))
+                except BaseException:
+                    sock.close()
+                    raise
+            except OSError as error:
+                log.debug("VM %s at %s: %s", self.name, self._remote, error.strerror or error)
+                await asyncio.sleep(RETRY)
+            else:
+                self._take(_prepared(sock))
+                return
+
+    def _bind(self) -> socket.socket:
+        _unlink(self._local)
+        sock = socket.socket(_family(self._local), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            _bind(sock, self._local)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def lost(self, code: int) -> None:
+        if code == errno.ECONNREFUSED and not isinstance(self._local, Path):
+            # Nobody receives there now; somebody may again, at the same address.
+            if self._pause is None:
+                self._pause = asyncio.get_running_loop().call_later(RETRY, self._listen_again)
+            return
+        super().lost(code)
+
+    def _listen_again(self) -> None:
+        self._pause = None
+        self._changed()
+
+    # --- for an event loop -------------------------------------------------------------------
+
+    def read(self) -> bytes | None:
+        """The next frame, None where none waits."""
+        if self._socket is None:
+            return None
+        try:
+            return self._socket.recv(MAX_FRAME)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self._soon_lost(error.errno or errno.EIO)
+            return None
+
+    def write(self, frame: bytes) -> bool:
+        """Send a frame; False where it was not taken."""
+        if self._socket is None:
+            return False
+        try:
+            self._socket.send(frame)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ENOBUFS, errno.EMSGSIZE, errno.ENOMEM):
+                self._soon_lost(error.errno or errno.EIO)
+            return False
+        return True
+
+
+# --- sockets -------------------------------------------------------------------------------------
+
+
+def _family(address: SocketAddress) -> socket.AddressFamily:
+    if isinstance(address, Path):
+        return socket.AF_UNIX
+    return _resolved(address)[0]
+
+
+def _sockaddr(address: SocketAddress) -> Any:
+    return str(address) if isinstance(address, Path) else _resolved(address)[1]
+
+
+def _resolved(address: EndpointName) -> tuple[socket.AddressFamily, Any]:
+    family, *_, sockaddr = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    return family, sockaddr
+
+
+def _bind(sock: socket.socket, address: SocketAddress) -> None:
+    if not isinstance(address, Path):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(_sockaddr(address))
+        return
+    mask = os.umask(0o177)  # Frames are for this user alone to see.
+    try:
+        sock.bind(str(address))
+    finally:
+        os.umask(mask)
+
+
+def _listen(name: str, address: SocketAddress) -> socket.socket:
+    """A socket that VMs connect to. Raises PortError."""
+    sock = None
+    try:
+        if isinstance(address, Path) and _answers(address, socket.SOCK_STREAM):
+            raise OSError(errno.EADDRINUSE, IN_USE)
+        _unlink(address)
+        sock = socket.socket(_family(address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        _bind(sock, address)
+        sock.listen(4)
+    except OSError as error:
+        if sock is not None:
+            sock.close()
+        raise PortError(f"VM {name}: {address}: {error.strerror or error}") from error
+    return sock
+
+
+def _answers(path: Path, kind: socket.SocketKind) -> bool:
+    with socket.socket(socket.AF_UNIX, kind) as probe:
+        probe.settimeout(RETRY)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+def _unlink(address: SocketAddress) -> None:
+    """Take a socket's name away: ours, or one that a killed node left. Nothing but sockets."""
+    if isinstance(address, Path):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(address.lstat().st_mode):
+                address.unlink()
+
+
+async def _connected(address: SocketAddress) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    family = socket.AF_UNIX
+    target: Any = str(address)
+    if not isinstance(address, Path):
+        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        family, *_, target = found[0]
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        await loop.sock_connect(sock, target)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _prepared(sock: socket.socket) -> socket.socket:
+    sock.setblocking(False)
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+    if sock.family != socket.AF_UNIX and sock.type == socket.SOCK_STREAM:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
