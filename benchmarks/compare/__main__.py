@@ -76,7 +76,12 @@ class Comparison:
         turns = {name: self._hubs if MEASURES[name].hub else self._pairs for name in self._measures}
         turns = {name: contenders for name, contenders in turns.items() if contenders}
         say(f"measuring {', '.join(turns)} of {', '.join(one.name for one in self._pairs)}")
-        return Rounds(self._pairs[0], turns, self._args.rounds, self._args.seconds)
+        return Rounds(self._pairs[0], turns, self._args.rounds, self._args.seconds, self._keep)
+
+    def _keep(self) -> None:
+        """So that nothing is lost of a run that is killed."""
+        if self._args.json:
+            write(self._args.json, self.report())
 
     def report(self) -> report.Report:
         parameters = {"rounds": self._args.rounds, "seconds": self._args.seconds}
@@ -136,6 +141,8 @@ def _list_of(choices: Sequence[str]) -> Callable[[str], list[str]]:
 def measure(args: argparse.Namespace) -> report.Report:
     # As an exception, so that what was made is unmade.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Also where a shell started us in the background, and so deaf to it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # sudo and cron may leave out where daemons are.
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
     for command, package in TOOLS:
@@ -149,6 +156,10 @@ def measure(args: argparse.Namespace) -> report.Report:
         return comparison.report()
 
 
+def write(path: Path, found: report.Report) -> None:
+    path.write_text(json.dumps(found, indent=1) + "\n")
+
+
 def main() -> int:
     args = parse()
     try:
@@ -160,7 +171,7 @@ def main() -> int:
         return 130
     print(report.text(found))
     if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n")
+        write(args.json, found)
     if args.plots:
         plots.draw(found, args.plots)
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.compare.contenders.base import Contender
 from benchmarks.compare.measures.catalogue import MEASURES
@@ -16,12 +16,18 @@ GAUGE_SECONDS = 1.0
 
 
 class Rounds:
-    """``turns`` are the contenders of each measure."""
+    """``turns`` are the contenders of each measure; ``keep`` is called behind each block."""
 
     def __init__(
-        self, raw: Contender, turns: Mapping[str, Sequence[Contender]], rounds: int, seconds: float
+        self,
+        raw: Contender,
+        turns: Mapping[str, Sequence[Contender]],
+        rounds: int,
+        seconds: float,
+        keep: Callable[[], None],
     ) -> None:
         self._raw = raw
+        self._keep = keep
         self._turns = turns
         self._rounds = rounds
         self._seconds = seconds
@@ -58,6 +64,8 @@ class Rounds:
         }
         gauge = (before + self._gauge()) / 2
         self.blocks.append(Block(measure, gauge, figures))
+        mark_quiet(self.blocks)
+        self._keep()
         say(f"{measure}: raw veth {gauge:.0f} Mbit/s; {_brief(figures)}")
 
     def _gauge(self) -> float:

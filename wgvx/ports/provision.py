@@ -82,9 +82,8 @@ class Provisioner:
             tuple(fds), request.name, request.mac, request.mtu, vnet_header=request.vnet_header
         )
         self._ports.append(port)
-        how = "adopted, as it was there" if reply["adopted"] else "made"
-        where = " in a namespace of its own" if self._rootless else ""
-        log.info("TAP %s: %s%s", request.name, how, where)
+        if reply["adopted"]:
+            log.info("TAP %s was there: it is adopted, and given back at the end", request.name)
         return port
 
     def namespace(self, netns: str | None) -> tuple[int, int] | None:
