@@ -4,7 +4,8 @@ Theory of operation. Netlink and namespaces want a process of their own: pyroute
 an event loop, unshare(CLONE_NEWUSER) wants a single thread, and whoever gives an adopted TAP back
 must outlive a node that was killed. So the node starts this module with one end of a
 SOCK_SEQPACKET socket pair and sends it requests, one JSON object a message. Each is answered with
-one object, {"error": text} where it failed, and descriptors travel beside it (SCM_RIGHTS):
+one object, {"error": text, "denied": bool} where it failed (`denied` makes it a PortDeniedError), and
+descriptors travel beside it (SCM_RIGHTS):
 
   {"op": "start", "rootless": bool}  ->  {}                  [user namespace, network namespace]
   {"op": "tap", **TapRequest}        ->  {"adopted": bool}   [TAP ..., its network namespace]
@@ -33,7 +34,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from wgvx.ports import mend, userns
 from wgvx.ports.device import Device
-from wgvx.ports.errors import PortError
+from wgvx.ports.errors import PortDeniedError, PortError
 from wgvx.ports.request import TapRequest
 
 MAX_MESSAGE = 65536
@@ -53,7 +54,7 @@ class Space:
         try:
             self.ip.link("set", index=index, state="up")
         except NetlinkError as error:
-            raise PortError(mend.no_namespace(OSError(error.code, str(error)))) from error
+            raise PortDeniedError(mend.no_namespace(OSError(error.code, str(error)))) from error
 
 
 class Broker:
@@ -65,7 +66,7 @@ class Broker:
             try:
                 userns.become_root_of_new_namespaces()
             except OSError as error:
-                raise PortError(mend.no_namespace(error)) from error
+                raise PortDeniedError(mend.no_namespace(error)) from error
         self._home = Space(userns.open_own("net"))
         self._spaces: dict[str | None, Space] = {None: self._home}
         self._adopted: list[tuple[Space, Device]] = []
@@ -124,7 +125,7 @@ class Broker:
         try:
             userns.unshare(userns.CLONE_NEWNET)
         except OSError as error:
-            raise PortError(mend.no_namespace(error)) from error
+            raise PortDeniedError(mend.no_namespace(error)) from error
         fd = userns.open_own("net")
         userns.setns(self._home.fd, userns.CLONE_NEWNET)
         return fd
@@ -189,9 +190,10 @@ def serve(sock: socket.socket) -> None:
                     case other:
                         raise PortError(f"the broker cannot {other!r} now")
             except PortError as error:
-                reply = {"error": str(error)}
+                reply = {"error": str(error), "denied": isinstance(error, PortDeniedError)}
             except (OSError, NetlinkError) as error:
-                reply = {"error": f"the kernel refused to set up a port: {error}"}
+                why = f"the kernel refused to set up a port: {error}"
+                reply = {"error": why, "denied": False}
             socket.send_fds(sock, [json.dumps(reply).encode()], fds)
             for fd in fds:
                 os.close(fd)

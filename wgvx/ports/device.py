@@ -19,7 +19,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from wgvx.ports import gso, mend, netlink, tun
-from wgvx.ports.errors import PortError
+from wgvx.ports.errors import PortDeniedError, PortError
 from wgvx.ports.netlink import Message
 from wgvx.ports.request import TapRequest
 
@@ -118,11 +118,11 @@ class Device:
                 try:
                     fds.append(tun.open_node())
                 except OSError as error:
-                    raise PortError(mend.tun_node(error)) from error
+                    raise PortDeniedError(mend.tun_node(error)) from error
                 try:
                     tun.attach(fds[-1], self.name, self._flags | (0 if queue else only_new))
                 except OSError as error:
-                    raise PortError(self._why_not_attached(error)) from error
+                    raise self._why_not_attached(error) from error
         except PortError:
             for fd in fds:
                 os.close(fd)
@@ -151,12 +151,13 @@ class Device:
             return tun.IFF_MULTI_QUEUE
         return 0
 
-    def _why_not_attached(self, error: OSError) -> str:
+    def _why_not_attached(self, error: OSError) -> PortError:
         if error.errno in (errno.EPERM, errno.EACCES):
-            return mend.no_namespace(error) if self._rootless else mend.no_net_admin(self.name)
+            denied = mend.no_namespace(error) if self._rootless else mend.no_net_admin(self.name)
+            return PortDeniedError(denied)
         if error.errno == errno.EBUSY:
-            return self._busy()
-        return f"TAP {self.name}: {error.strerror}"
+            return PortError(self._busy())
+        return PortError(f"TAP {self.name}: {error.strerror}")
 
     def _busy(self) -> str:
         return (
@@ -181,9 +182,8 @@ class Device:
                 raise PortError(f"TAP {self.name}: ip {step.command}: {error.strerror}") from error
         if denied:
             commands = " && ".join(f"ip {command}" for command in denied)
-            raise PortError(
-                f"TAP {self.name} is yours to open but not to configure: `{commands}` as root, or "
-                "run without privilege with `wgvx up NAME --rootless`"
+            raise PortDeniedError(
+                f"TAP {self.name} is yours to open but not to configure: `{commands}` as root"
             )
 
     def _steps(self, request: TapRequest) -> Iterator[Step]:

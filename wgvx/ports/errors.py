@@ -8,5 +8,9 @@ class PortError(Exception):
     mend; it is for the user as it is."""
 
 
+class PortDeniedError(PortError):
+    """One that is not allowed here, whatever its name and settings: another kind of port may be."""
+
+
 class PortGone(Exception):  # noqa: N818 - news about the device, not an error of the program
     """The device behind a port has disappeared, so nothing will ever come or go there again."""

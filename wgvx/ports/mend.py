@@ -24,8 +24,8 @@ def tun_node(error: OSError) -> str:
     match error.errno:
         case errno.ENOENT:
             return (
-                f"there is no {NODE}: `modprobe tun` on the host, and `--device {NODE}` for a "
-                f"container (or `mkdir -p /dev/net && mknod {NODE} c 10 200` in it)"
+                f"there is no {NODE}, nor may one be made: `modprobe tun` on the host, and "
+                f"`--device {NODE}` for a container"
             )
         case errno.ENODEV | errno.ENXIO:
             return f"{NODE} is there but the kernel has no TUN driver: `modprobe tun` as root"
@@ -38,21 +38,18 @@ def tun_node(error: OSError) -> str:
 
 def no_net_admin(name: str) -> str:
     """The kernel refuses to make a TAP, or to lend out one that belongs to somebody else."""
-    return (
-        f"TAP {name}: this takes CAP_NET_ADMIN: run as root (in a container with "
-        "`--cap-add NET_ADMIN`), or without privilege with `wgvx up NAME --rootless`, or have the "
-        f"TAP made for you: `ip tuntap add dev {name} mode tap user USER`"
-    )
+    return f"TAP {name}: this takes CAP_NET_ADMIN"
 
 
 def no_namespace(error: OSError) -> str:
     """A user or network namespace was refused, or gave no power over itself."""
-    for name, forbids, allows in _FORBIDDING:
-        if _sysctl(name) == forbids:
-            return (
-                f"no user and network namespace for this user, for {name} is {forbids}: "
-                f"`sysctl -w {name}={allows}` as root"
-            )
+    setting = forbidding_sysctl()
+    if setting is not None:
+        name, _, _ = setting.partition("=")
+        return (
+            f"no user and network namespace for this user, for {name} is {_sysctl(name)}: "
+            f"`sysctl -w {setting}` as root"
+        )
     if error.errno == errno.ENOSPC:
         return (
             "no more user or network namespaces: the limit user.max_user_namespaces or "
@@ -66,10 +63,17 @@ def no_namespace(error: OSError) -> str:
         )
     reason = os.strerror(error.errno or 0)
     return (
-        f"user and network namespaces are refused here ({reason}): in a container, start it with "
-        "`--security-opt seccomp=unconfined`, or with `--cap-add NET_ADMIN` and run without "
-        "--rootless"
+        f"user and network namespaces are refused here ({reason}): by a seccomp filter, in a "
+        "container that of its runtime (`--security-opt seccomp=unconfined`)"
     )
+
+
+def forbidding_sysctl() -> str | None:
+    """One that keeps this user from namespaces, as NAME=VALUE that would not; None: none does."""
+    for name, forbids, allows in _FORBIDDING:
+        if _sysctl(name) == forbids:
+            return f"{name}={allows}"
+    return None
 
 
 def _sysctl(name: str) -> str | None:

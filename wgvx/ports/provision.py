@@ -11,7 +11,7 @@ import subprocess
 from typing import Any, ClassVar
 
 from wgvx.ports import child
-from wgvx.ports.errors import PortError
+from wgvx.ports.errors import PortDeniedError, PortError
 from wgvx.ports.request import MAX_QUEUES, TapRequest
 from wgvx.ports.tap import TapPort
 
@@ -143,7 +143,7 @@ class Provisioner:
             raise PortError("the helper that sets up ports ended; the reason stands above")
         reply: dict[str, Any] = json.loads(answer)
         if "error" in reply:
-            raise PortError(reply["error"])
+            raise (PortDeniedError if reply["denied"] else PortError)(reply["error"])
         return reply, fds
 
     def _receive(self) -> tuple[bytes, list[int]]:

@@ -6,12 +6,18 @@ is passed to later. None of the calls on an attached descriptor needs a capabili
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
+import stat
 import struct
+import threading
+from pathlib import Path
 
 NODE = "/dev/net/tun"
+_DEVICE_NUMBER = (10, 200)  # MISC_MAJOR, TUN_MINOR
+_OPEN = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
 
 # Request numbers in the encoding of asm-generic/ioctl.h: x86, Arm, RISC-V, s390, LoongArch.
 TUNSETIFF = 0x400454CA
@@ -51,8 +57,26 @@ BPF_RET_K = 0x06
 
 
 def open_node() -> int:
-    """Open /dev/net/tun in the calling thread's network namespace: non-blocking, close-on-exec."""
-    return os.open(NODE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    """Open /dev/net/tun in the calling thread's network namespace: non-blocking, close-on-exec.
+
+    A container has none of its own accord, but often the right to make one: that is made for this
+    one call.
+    """
+    try:
+        return os.open(NODE, _OPEN)
+    except FileNotFoundError:
+        with contextlib.suppress(OSError):
+            return _open_own_node()
+        raise
+
+
+def _open_own_node() -> int:
+    path = Path("/dev", f"wgvx-tun-{os.getpid()}-{threading.get_native_id()}")
+    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(*_DEVICE_NUMBER))
+    try:
+        return os.open(path, _OPEN)
+    finally:
+        path.unlink()
 
 
 def attach(fd: int, name: str, flags: int) -> None:
