@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import platform
@@ -9,6 +10,8 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,13 +21,17 @@ from tests.netns.lab import Namespace
 from tests.ports.conftest import descriptors
 from tests.ports.ordinary import ROOT, User
 from wgvx import offloads, probe
+from wgvx.ports import mend
 from wgvx.ports.errors import PortError
 from wgvx.ports.provision import TapRequest
-from wgvx.probe import machine, network, taps
+from wgvx.probe import machine, network, ports, taps
 from wgvx.probe.finding import Finding
+from wgvx.probe.surroundings import Surroundings, surroundings
 
 DOCTOR = "import sys; from wgvx.cli.main import main; sys.exit(main(['doctor', *sys.argv[1:]]))"
-DOCTOR_COMMAND = shlex.join([sys.executable, "-c", DOCTOR, "--json"])
+DOCTOR_COMMAND = (sys.executable, "-c", DOCTOR, "--json")
+# Root that may make no device node, as in most containers.
+NO_MKNOD = ("setpriv", "--bounding-set=-mknod", "--inh-caps=-mknod")
 HERE = "TAP in this network namespace"
 ROOTLESS = "TAP in a user and network namespace"
 FAST = ("TSO on a TAP", "multi-queue TAP")
@@ -33,7 +40,7 @@ FAST = ("TSO on a TAP", "multi-queue TAP")
 def doctor(*around: str, shell: str = "true") -> tuple[int, dict[str, Any]]:
     """Exit status and findings by name, as root inside other namespaces."""
     done = subprocess.run(
-        [*around, "sh", "-ec", f"{shell}; {DOCTOR_COMMAND}"],
+        [*around, "sh", "-ec", f'{shell}; exec "$@"', "sh", *DOCTOR_COMMAND],
         check=False,
         capture_output=True,
         text=True,
@@ -52,20 +59,30 @@ def test_as_an_ordinary_user(user: User) -> None:
     findings = {f["what"]: f for f in report["findings"]}
     assert findings[ROOTLESS]["ok"] is True
     assert findings[HERE]["ok"] is False
-    assert "--rootless" in findings[HERE]["mend"]
+    assert findings[HERE]["mend"].startswith("this takes CAP_NET_ADMIN: `")
     assert [way for way in report["ways"] if "--rootless" in way]
     # What works needs no mend, and what does not has a meaning.
     assert all(f["mend"] is None for f in report["findings"] if f["ok"])
     assert all(f["meaning"] for f in report["findings"])
+    table = {row.pop("what"): row for row in report["ports"]}
+    assert [what for what, row in table.items() if row["ok"]] == [
+        *(ports.PASSED, ports.NAMESPACES, ports.STREAM, ports.DGRAM),
+        *([ports.STACK] if importlib.util.find_spec(ports.STACK_MODULE) else []),
+    ]
+    assert all((row["mend"] is None) is row["ok"] for row in table.values())
+    assert f"mode tap user {user.uid}" in table[ports.BEFOREHAND]["mend"]
 
 
 def test_as_text(user: User) -> None:
     done = user.python(DOCTOR)
     assert (done.returncode, done.stderr) == (0, "")
-    table, mends, ways = done.stdout.split("\n\n")
+    table, mends, kinds, cures, ways = done.stdout.split("\n\n")
     assert re.search(rf"^{ROOTLESS} +yes ", table, re.MULTILINE)
     assert re.search(rf"^{HERE} +no ", table, re.MULTILINE)
-    assert f"  {HERE}: this takes CAP_NET_ADMIN" in mends
+    assert f"  {HERE}: this takes CAP_NET_ADMIN: `" in mends
+    assert re.search(rf"^{ports.NAMESPACES} +yes +`wgvx up NAME --rootless`$", kinds, re.MULTILINE)
+    assert re.search(rf"^{ports.HERE} +no ", kinds, re.MULTILINE)
+    assert f"  {ports.BEFOREHAND}: `" in cures
     assert "`wgvx up NAME --rootless`" in ways
 
 
@@ -81,9 +98,8 @@ class TestAsRoot:
         assert host.links() == {"lo"}
 
     def test_no_tun_node(self, host: Namespace) -> None:
-        status, findings = doctor(
-            *host.wrap("unshare", "--mount"), shell="mount -t tmpfs none /dev/net"
-        )
+        shell = f'mount -t tmpfs none /dev/net; exec {shlex.join(NO_MKNOD)} "$@"'
+        status, findings = doctor(*host.wrap("unshare", "--mount"), shell=shell)
         assert status == 1
         for what in ("/dev/net/tun", HERE, ROOTLESS):
             assert findings[what]["ok"] is False
@@ -187,6 +203,117 @@ class Plain:
 def test_plain_taps_are_taps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taps, "Provisioner", Plain)
     assert taps.attempt(rootless=True) == taps.Attempt(None, frozenset(), queues=False)
+
+
+# The table of ports.
+
+OPEN = Finding("/dev/net/tun", True, "open")
+ABSENT = Finding("/dev/net/tun", False, "no TAP without it", "there is no /dev/net/tun: MODPROBE")
+NO_POWER = taps.Attempt("this takes CAP_NET_ADMIN")
+NO_NODE = taps.Attempt("there is no /dev/net/tun: MODPROBE")
+NO_NAMESPACE = taps.Attempt("refused")
+
+
+def table(
+    where: Surroundings,
+    here: taps.Attempt = NO_POWER,
+    rootless: taps.Attempt = NO_NAMESPACE,
+    tun: Finding = OPEN,
+) -> dict[str, Finding]:
+    return {row.what: row for row in ports.table(where, here, rootless, tun)}
+
+
+@pytest.fixture
+def nothing_forbids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mend, "forbidding_sysctl", lambda: None)
+
+
+@pytest.mark.usefixtures("nothing_forbids")
+class TestMends:
+    """One command, or one line of a manifest, for where it is to be typed."""
+
+    def test_on_a_host(self) -> None:
+        rows = table(Surroundings.HOST)
+        assert rows[ports.HERE].mend == "`sudo wgvx up NAME`"
+        assert "`sudo ip tuntap add dev blue0 mode tap user " in str(rows[ports.BEFOREHAND].mend)
+        assert rows[ports.NAMESPACES].mend == "refused"
+
+    def test_without_the_driver(self) -> None:
+        rows = table(Surroundings.HOST, NO_NODE, NO_NODE, ABSENT)
+        for what in (ports.HERE, ports.BEFOREHAND, ports.NAMESPACES):
+            assert rows[what].mend == ABSENT.mend
+            assert rows[what].meaning == "/dev/net/tun cannot be opened"
+
+    def test_in_a_container(self) -> None:
+        rows = table(Surroundings.CONTAINER, NO_NODE, NO_NAMESPACE, ABSENT)
+        here, beforehand, namespaces = (
+            str(rows[what].mend) for what in (ports.HERE, ports.BEFOREHAND, ports.NAMESPACES)
+        )
+        assert "--cap-add NET_ADMIN --device /dev/net/tun` to `docker run`" in here
+        assert "add: [NET_ADMIN, MKNOD]" in here
+        assert "`--device /dev/net/tun`" in beforehand
+        assert "nsenter --net --target PID ip tuntap add" in beforehand
+        assert "hostPath: {path: /dev/net/tun" in beforehand
+        assert "--security-opt seccomp=unconfined" in namespaces
+        assert "seccompProfile: {type: Unconfined}" in namespaces
+
+    def test_what_is_there_is_not_asked_for(self) -> None:
+        rows = table(Surroundings.CONTAINER, rootless=NO_NODE)
+        assert "--device" not in str(rows[ports.HERE].mend)
+        assert "seccomp" not in str(rows[ports.NAMESPACES].mend)
+
+    def test_in_a_pod(self) -> None:
+        rows = table(Surroundings.KUBERNETES, NO_NODE, NO_NAMESPACE, ABSENT)
+        cures = [str(rows[what].mend) for what in (ports.HERE, ports.BEFOREHAND, ports.NAMESPACES)]
+        assert not [cure for cure in cures if "docker" in cure or "nsenter" in cure]
+        assert cures[0].startswith("`securityContext: {")
+
+
+def test_a_sysctl_is_the_mend_where_it_forbids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mend, "forbidding_sysctl", lambda: "user.max_user_namespaces=7")
+    for where in Surroundings:
+        cure = table(where)[ports.NAMESPACES].mend
+        assert cure == "`sysctl -w user.max_user_namespaces=7` as root of the host"
+
+
+def test_no_folder_to_write_in_leaves_the_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> str:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refused)
+    rows = table(Surroundings.CONTAINER)
+    for what in (ports.STREAM, ports.DGRAM):
+        assert rows[what].ok
+        assert "127.0.0.1:" in rows[what].meaning
+
+
+@pytest.mark.netns
+def test_a_tap_made_beforehand_is_found(host: Namespace, user: User) -> None:
+    """Neither a TUN nor somebody else's."""
+    host.ip("tuntap", "add", "dev", "tun0", "mode", "tun", "user", str(user.uid))
+    host.ip("tuntap", "add", "dev", "tap0", "mode", "tap", "user", "1")
+    host.ip("tuntap", "add", "dev", "tap1", "mode", "tap", "group", "1")
+
+    def row() -> Finding:
+        report = json.loads(user.python(DOCTOR, "--json", around=host.wrap()).stdout)
+        found = [Finding(**row) for row in report["ports"]]
+        return next(row for row in found if row.what == ports.BEFOREHAND)
+
+    assert not row().ok
+    host.ip("tuntap", "add", "dev", "tap2", "mode", "tap", "user", str(user.uid))
+    assert (row().ok, row().meaning) == (True, '`wgvx up NAME` with `tap = "tap2"`')
+
+
+def test_where_we_are(tmp_path: Path) -> None:
+    assert surroundings(tmp_path, {}) is Surroundings.HOST
+    assert surroundings(tmp_path, {"container": "lxc"}) is Surroundings.CONTAINER
+    for mark in (".dockerenv", "run/.containerenv"):
+        root = tmp_path / mark.replace("/", "-")
+        (root / mark).parent.mkdir(parents=True)
+        (root / mark).touch()
+        assert surroundings(root, {}) is Surroundings.CONTAINER
+        pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+        assert surroundings(root, pod) is Surroundings.KUBERNETES
 
 
 # The native data plane.

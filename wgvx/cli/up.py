@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from wgvx import offloads
+from wgvx import offloads, probe
 from wgvx.cli import logs
 from wgvx.cli.output import UserError, usage
 from wgvx.config import Config, TapAttach, find, load
@@ -25,7 +25,7 @@ from wgvx.dataplane.select import NAMES, DataPlaneMissing, make_dataplane
 from wgvx.keylog import KeyLog
 from wgvx.loop import run as run_loop
 from wgvx.node import Node
-from wgvx.ports.errors import PortError, PortGone
+from wgvx.ports.errors import PortDeniedError, PortError, PortGone
 from wgvx.ports.namespace import enter, exit_status
 from wgvx.ports.passed import assign, named_descriptors
 from wgvx.ports.provision import Provisioner
@@ -164,6 +164,8 @@ def run(args: argparse.Namespace) -> int:
             return run_loop(_serve(node, config, lock, command, slower=slower))
         finally:
             lock.release()
+    except PortDeniedError as denied:
+        raise UserError(f"{denied}\n{probe.other_ways(rootless)}", _failed(command)) from None
     except (AlreadyRunning, NoFolder, PortError, PortGone, UnderlayError) as error:
         raise UserError(str(error), _failed(command)) from None
     except OSError as error:

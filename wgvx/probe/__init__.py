@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wgvx.probe import machine, network, taps
+from wgvx.probe import machine, network, ports, taps
 from wgvx.probe.finding import Finding
+from wgvx.probe.surroundings import surroundings
 
-__all__ = ["Finding", "Report", "look"]
+__all__ = ["Finding", "Report", "look", "other_ways"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """All findings, and the ways to run a node here that follow from them."""
+    """All findings, one row for each kind of port, and the ways to run a node with a TAP."""
 
     findings: tuple[Finding, ...]
+    ports: tuple[Finding, ...]
     ways: tuple[str, ...]
 
 
 def look() -> Report:
     """Try everything; takes about a second and leaves nothing behind."""
     udp = network.udp()
-    in_place, apart = taps.attempt(rootless=False), taps.attempt(rootless=True)
-    here, rootless = taps.here(in_place), taps.rootless(apart)
+    tun, in_place, apart, table = _look_at_ports()
+    here, rootless = taps.here(in_place, table[ports.HERE].mend), taps.rootless(apart)
     findings = (
         machine.python(),
         udp,
         network.ipv6(),
-        taps.tun_node(),
+        tun,
         here,
         rootless,
         *taps.features(in_place if here.ok else apart),
@@ -44,4 +46,23 @@ def look() -> Report:
         ways.append("`wgvx up NAME`, with its TAPs in this network namespace")
     if udp.ok and rootless.ok:
         ways.append("`wgvx up NAME --rootless`, with its TAPs in a namespace of its own")
-    return Report(findings, tuple(ways))
+    return Report(findings, tuple(table.values()), tuple(ways))
+
+
+def other_ways(rootless: bool) -> str:
+    """For whoever was denied a TAP, here or `rootless`: what would have it allowed, and the ports
+    that there are as it is. Lines to print."""
+    *_, table = _look_at_ports()
+    denied = table[ports.NAMESPACES if rootless else ports.HERE]
+    lines = [] if denied.mend is None else [f"to have it: {denied.mend}"]
+    lines.append("what works here as it is (`wgvx doctor` has the whole table):")
+    lines += [f"  {row.what}: {row.meaning}" for row in table.values() if row.ok]
+    return "\n".join(lines)
+
+
+def _look_at_ports() -> tuple[Finding, taps.Attempt, taps.Attempt, dict[str, Finding]]:
+    """/dev/net/tun, a TAP made here, one made rootless, and the table of ports by their names."""
+    tun = taps.tun_node()
+    here, rootless = taps.attempt(rootless=False), taps.attempt(rootless=True)
+    rows = ports.table(surroundings(), here, rootless, tun)
+    return tun, here, rootless, {row.what: row for row in rows}

@@ -36,7 +36,7 @@ def attempt(rootless: bool) -> Attempt:
                 None, _offloads(provisioner, f"{name}o"), _has_queues(provisioner, f"{name}q")
             )
     except PortError as error:
-        return Attempt(str(error).removeprefix(f"TAP {name}: ").replace(name, "tap0"))
+        return Attempt(str(error).removeprefix(f"TAP {name}: "))
 
 
 def _offloads(provisioner: Provisioner, name: str) -> frozenset[str]:
@@ -62,14 +62,14 @@ def tun_node() -> Finding:
     return Finding(tun.NODE, True, "the TUN driver is there and open to this user")
 
 
-def here(attempted: Attempt) -> Finding:
+def here(attempted: Attempt, cure: str | None) -> Finding:
     problem = attempted.problem
-    return Finding(
-        "TAP in this network namespace",
-        problem is None,
-        "`wgvx up NAME` works" if problem is None else "`wgvx up NAME` cannot make its TAP",
-        problem,
-    )
+    what = "TAP in this network namespace"
+    if problem is None:
+        return Finding(what, True, "`wgvx up NAME` works")
+    # What is wrong with the node says itself how to mend it.
+    whole = problem if tun.NODE in problem else f"{problem}: {cure}"
+    return Finding(what, False, "`wgvx up NAME` cannot make its TAP", whole)
 
 
 def rootless(attempted: Attempt) -> Finding:
