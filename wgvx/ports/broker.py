@@ -4,7 +4,7 @@ Theory of operation. Netlink and namespaces want a process of their own: pyroute
 an event loop, unshare(CLONE_NEWUSER) wants a single thread, and whoever gives an adopted TAP back
 must outlive a node that was killed. So the node starts this module with one end of a
 SOCK_SEQPACKET socket pair and sends it requests, one JSON object a message. Each is answered with
-one object, {"error": text, "denied": bool} where it failed (`denied` makes it a PortDeniedError), and
+one object, {"error": text, "denied": bool} where it failed (`denied`: with a PortDeniedError), and
 descriptors travel beside it (SCM_RIGHTS):
 
   {"op": "start", "rootless": bool}  ->  {}                  [user namespace, network namespace]
