@@ -11,43 +11,55 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.netns.lab import PREFIX, RUN_NETNS, Lab, Namespace, Place, Process, unique_name
+from tests.netns.ordinary import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+# podman asks for higher limits than a root without CAP_SYS_RESOURCE may have. Whatever becomes of
+# the tests, no container stays for longer than two minutes.
+PODMAN_RUN = (
+    *("podman", "run", "--runtime", "runc", "--timeout", "120"),
+    *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"),
+)
 USR_MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
-# What Docker and containerd give beyond podman's own default.
-DOCKER = ("--cap-add", "AUDIT_WRITE,MKNOD,NET_RAW")
-# The profile "restricted" of Kubernetes' pod security standards, and its read-only root.
-RESTRICTED = (
-    *("--user", "65534:65534", "--cap-drop", "all", "--security-opt", "no-new-privileges"),
-    *("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp"),
-)
+NOBODY = 65534
+
+# Docker and containerd give these by default, podman does not.
+DOCKERS_CAPABILITIES = ("--cap-add", "AUDIT_WRITE,MKNOD,NET_RAW")
 NET_ADMIN = ("--cap-add", "NET_ADMIN")
 TUN = ("--device", "/dev/net/tun")
+# A hostPath of Kubernetes; podman alone would have no devices work on what is mounted.
+TUN_VOLUME = ("--volume", "/dev/net/tun:/dev/net/tun:dev")
+# The profile "restricted" of Kubernetes' pod security standards, with a read-only root.
+RESTRICTED = (
+    *("--user", f"{NOBODY}:{NOBODY}", "--cap-drop", "all", "--security-opt", "no-new-privileges"),
+    *("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp"),
+)
 
 
 class Container(Place):
-    """One container with these options of ``podman run``; its first process is what is started.
+    """A container with these options of ``podman run``. Its first process is what is started; other
+    commands run beside that one, or after its end in a container of their own.
 
-    ``folder`` is there under the same path, read-only like a Secret of Kubernetes, and in it
-    ``shared``, which may be written.
+    ``folder`` is there under its own path, read-only like a Secret of Kubernetes, and in it
+    ``shared``, which may be written, like an emptyDir.
     """
 
     def __init__(self, lab: Lab, host: Namespace, *options: str, uid: int = 0) -> None:
         super().__init__(lab, Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp")))
-        lab.at_end.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        lab.at_end.callback(shutil.rmtree, self.folder)
         self.host, self.options, self.uid = host, options, uid
-        self.name = unique_name("box")
         self.shared = self.folder / "shared"
+        self.shared.mkdir()
         for folder in (self.folder, self.shared):
-            folder.mkdir(exist_ok=True)
             os.chown(folder, uid, uid)
-        self.root = _root(Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp")))
-        lab.at_end.callback(shutil.rmtree, self.root, ignore_errors=True)
-        self._started = False
+        self._root = empty_root()
+        lab.at_end.callback(shutil.rmtree, self._root)
+        self._name = unique_name("box")
+        self._process: Process | None = None
 
     def write(self, name: str, text: str, mode: int = 0o600) -> Path:
         path = super().write(name, text, mode)
@@ -55,59 +67,54 @@ class Container(Place):
         return path
 
     def wrap(self, *command: str) -> list[str]:
-        if self._started:
-            return ["podman", "exec", self.name, *command]
-        return [*self._run("--rm"), *command]
+        if self._process is not None and self._process.returncode() is None:
+            return ["podman", "exec", self._name, *command]
+        return [*self._run(), *command]
 
-    def start(self, *command: str, log: str) -> Process:
-        """As the container's first process; other commands run beside it from then on."""
-        logs = self.folder / log
-        process = Process([*self._run("--name", self.name), *command], " ".join(command), logs,
-                          self.env, self.folder)  # fmt: skip
-        self._started = True
-        self.lab.processes.append(process)
-        self.lab.at_end.callback(self.remove)
-        return process
+    def start(
+        self, *command: str, log: str, through: Sequence[str] = (), options: Sequence[str] = ()
+    ) -> Process:
+        """Start it, ``through`` a command that becomes podman, with some more options."""
+        # Not told by the death of its parent, as elsewhere: the parent is not in there.
+        words = [*through, *self._run("--name", self._name, *options), *command]
+        self._process = Process(words, " ".join(words), self.folder / log, self.env, self.folder)
+        self.lab.processes.append(self._process)
+        self.lab.at_end.callback(self._remove)
+        return self._process
 
-    def remove(self) -> None:
-        """Whatever state it is in."""
-        subprocess.run(
-            ["podman", "rm", "--force", "--time", "3", "--ignore", self.name],
-            check=False, capture_output=True,
-        )  # fmt: skip
-        self._started = False
+    def _remove(self) -> None:
+        remove = ("podman", "rm", "--force", "--time", "1", "--ignore", self._name)
+        subprocess.run(remove, check=True, capture_output=True)
 
-    def _run(self, *more: str) -> list[str]:
-        # podman asks for more by default than a root without CAP_SYS_RESOURCE may have.
-        limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
-        mounts = [f"{path}:{path}:ro" for path in _needed()]
-        mounts += [f"{self.folder}:{self.folder}:ro", f"{self.shared}:{self.shared}"]
+    def _run(self, *options: str) -> list[str]:
+        mounts = [f"{path}:{path}:ro" for path in (*_needed(), self.folder)]
+        mounts.append(f"{self.shared}:{self.shared}")
         return [
-            *("podman", "run", "--runtime", "runc", *limits, *more),
-            *("--network", f"ns:{RUN_NETNS / self.host.name}", *self.options),
+            *(*PODMAN_RUN, "--rm", "--network", f"ns:{RUN_NETNS / self.host.name}"),
             *(word for mount in mounts for word in ("--volume", mount)),
-            *("--workdir", str(self.folder), "--env", "PYTHONDONTWRITEBYTECODE=1"),
-            *("--rootfs", str(self.root)),
+            *("--workdir", str(self.folder), "--env", "PYTHONWARNINGS=default"),
+            *(*self.options, *options, "--rootfs", str(self._root)),
         ]
 
 
-def _root(folder: Path) -> Path:
+def empty_root() -> Path:
     """A root file system to mount the rest into."""
-    folder.chmod(0o755)
+    root = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))
+    root.chmod(0o755)
     for name in ("dev", "etc", "proc", "root", "run", "sys", "tmp", "usr", "var"):
-        (folder / name).mkdir()
-    (folder / "tmp").chmod(0o1777)
-    (folder / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
+        (root / name).mkdir()
+    (root / "tmp").chmod(0o1777)
+    (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
     for name in USR_MERGED:
-        if Path("/", name).is_symlink():
-            (folder / name).symlink_to(Path("/", name).readlink())
-    return folder
+        original = Path("/", name)
+        if original.is_symlink():
+            (root / name).symlink_to(original.readlink())
+    return root
 
 
 def _needed() -> list[Path]:
-    """What is mounted read-only: /usr, Python, wgvx."""
-    needed = [Path("/usr"), *(Path("/", name) for name in USR_MERGED)]
-    needed += [Path(path).resolve() for path in (sys.base_prefix, sys.prefix)]
-    needed.append(REPOSITORY)
-    return [path for path in needed if path.is_dir() and not path.is_symlink()
-            and not any(parent in needed for parent in path.parents)]  # fmt: skip
+    """/usr, Python and wgvx, each folder once."""
+    wanted = [Path("/usr"), *(Path("/", name) for name in USR_MERGED)]
+    wanted += [Path(path).resolve() for path in (sys.base_prefix, sys.prefix, REPOSITORY)]
+    folders = {path for path in wanted if path.is_dir() and not path.is_symlink()}
+    return sorted(path for path in folders if folders.isdisjoint(path.parents))

@@ -1,0 +1,231 @@
+"""What each kind of container allows, end to end with somebody outside, and says of the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.containers.container import (
+    DOCKERS_CAPABILITIES,
+    NET_ADMIN,
+    NOBODY,
+    RESTRICTED,
+    TUN,
+    TUN_VOLUME,
+    Container,
+)
+from tests.containers.vm import Vm
+from tests.netns.lab import RUN_NETNS, Lab, Namespace, Process
+from tests.netns.nodes import VNI, WGVX, WgvxNode
+from tests.netns.traffic import assert_ping
+from tests.netns.vxlan_nodes import GoNode
+
+pytestmark = pytest.mark.netns
+
+HERE, BEFOREHAND, PASSED = "TAP made here", "TAP made beforehand", "TAP passed in"
+NAMESPACES, STREAM, DGRAM = "TAP in namespaces", "VM socket, stream", "VM socket, dgram"
+
+
+class ContainedNode(WgvxNode):
+    """A node whose process is a container's first."""
+
+    def __init__(self, lab: Lab, host: Namespace, *options: str, uid: int = 0) -> None:
+        self.container = Container(lab, host, *options, uid=uid)
+        address = {family: host.address(family) for family in (4, 6)}
+        super().__init__(self.container, "a", host.index, address=address)
+        self.node["state_dir"] = str(self.container.shared)
+
+    def refused(self, *args: str) -> str:
+        """What ``wgvx up`` says as it fails: exit status 1."""
+        process = self.launch(*args)
+        assert process.wait(20) == 1, process
+        assert "Traceback" not in process.stderr
+        return process.stderr
+
+    def ports(self) -> dict[str, dict[str, Any]]:
+        """The doctor's table."""
+        report = json.loads(self.wgvx("doctor", "--json", check=False).stdout)
+        return {row.pop("what"): row for row in report["ports"]}
+
+    def allowed(self) -> set[str]:
+        return {what for what, row in self.ports().items() if row["ok"]}
+
+    @contextlib.contextmanager
+    def vm(self) -> Iterator[str]:
+        """A VM in the place of the TAP, in another container as it were; its address."""
+        socket = self.container.shared / "vm.sock"
+        self.networks = [
+            {"vni": VNI, "attach": [{"type": "stream", "name": "vm1", "listen": str(socket)}]}
+        ]
+        self.start()
+        with contextlib.closing(Vm(socket, self.address[4])):
+            yield self.address[4]
+
+
+@pytest.fixture
+def hosts(lab: Lab) -> tuple[Namespace, Namespace]:
+    """Of the container, and of somebody outside."""
+    made = lab.host("a"), lab.host("b")
+    lab.lan(*made)
+    return made
+
+
+@pytest.fixture
+def docker(dockers_seccomp: Path) -> tuple[str, ...]:
+    """What a container of Docker's has if nothing is said."""
+    return (*DOCKERS_CAPABILITIES, "--security-opt", f"seccomp={dockers_seccomp}")
+
+
+@pytest.fixture
+def restricted(dockers_seccomp: Path) -> tuple[str, ...]:
+    """A pod of Kubernetes under the profile "restricted"."""
+    return (*RESTRICTED, "--security-opt", f"seccomp={dockers_seccomp}")
+
+
+def outside(node: ContainedNode, host: Namespace) -> WgvxNode:
+    """A peer of the node's, running; as it is with containers, the node has to call."""
+    other = WgvxNode(host, "b", host.index)
+    node.add_peer(other.id, underlay=4, persistent_keepalive=25)
+    other.add_peer(node.id, underlay=None)
+    other.start()
+    return other
+
+
+def test_root_in_a_default_container(
+    lab: Lab, hosts: tuple[Namespace, Namespace], docker: tuple[str, ...]
+) -> None:
+    """No TAP, yet a VM's socket, with somebody else's WireGuard and the kernel's VXLAN outside."""
+    node = ContainedNode(lab, hosts[0], *docker)
+    assert node.allowed() >= {PASSED, STREAM, DGRAM}
+    assert node.allowed().isdisjoint({HERE, BEFOREHAND, NAMESPACES})
+    said = node.refused()
+    assert "this takes CAP_NET_ADMIN" in said
+    assert "to have it: `--cap-add NET_ADMIN" in said
+    assert 'type = "stream"' in said
+    assert "--rootless" not in said
+    said = node.refused("--rootless")
+    assert "seccomp=unconfined" in said
+    assert 'type = "stream"' in said
+    far = GoNode(hosts[1], "b")
+    far.start()
+    node.add_peer(far.id, underlay=4, persistent_keepalive=25)
+    far.add_peer(node.id, underlay=None)
+    with node.vm() as address:
+        assert_ping(hosts[1], address)
+        node.stop()
+
+
+@pytest.mark.parametrize("device", [(), TUN], ids=["no device", "device"])
+def test_net_admin(
+    lab: Lab,
+    hosts: tuple[Namespace, Namespace],
+    docker: tuple[str, ...],
+    device: tuple[str, ...],
+) -> None:
+    """A TAP made here; Docker's root may make the device node that it takes."""
+    node = ContainedNode(lab, hosts[0], *docker, *NET_ADMIN, *device)
+    other = outside(node, hosts[1])
+    node.start()
+    assert_ping(hosts[1], node.address[4])
+    assert_ping(hosts[0], other.address[6])
+    assert HERE in node.allowed()
+    assert node.peer(other.id)["endpoint"] == f"{hosts[1].address(4)}:{other.id.port}"
+    node.stop()
+
+
+def test_a_restricted_pod(
+    lab: Lab, hosts: tuple[Namespace, Namespace], restricted: tuple[str, ...]
+) -> None:
+    """Nothing but sockets, and a root that cannot be written to."""
+    node = ContainedNode(lab, hosts[0], *restricted, uid=NOBODY)
+    table = node.ports()
+    for what in (HERE, BEFOREHAND, NAMESPACES):
+        assert not table[what]["ok"]
+        assert "securityContext: " in table[what]["mend"]
+    for args in ((), ("--rootless",)):
+        said = node.refused(*args)
+        assert 'type = "stream"' in said
+        assert "`wgvx up NAME --rootless`" not in said
+    outside(node, hosts[1])
+    with node.vm() as address:
+        assert_ping(hosts[1], address)
+        assert node.show()["networks"][0]["attach"] == [{"type": "stream", "name": "vm1"}]
+        node.stop()
+
+
+@pytest.mark.parametrize("device", [TUN, TUN_VOLUME], ids=["device", "volume"])
+def test_a_tap_made_beforehand_for_a_pod(
+    lab: Lab,
+    hosts: tuple[Namespace, Namespace],
+    restricted: tuple[str, ...],
+    device: tuple[str, ...],
+) -> None:
+    """An init container made it, or the host."""
+    node = ContainedNode(lab, hosts[0], *restricted, *device, uid=NOBODY)
+    node.tap = "blue0"
+    node.networks = [{"vni": VNI, "tap": node.tap}]
+    node.keeps = {node.tap}
+    hosts[0].ip("tuntap", "add", "dev", node.tap, "mode", "tap", "user", str(NOBODY))
+    hosts[0].ip("link", "set", "dev", node.tap, "mtu", "1350", "up")
+    hosts[0].ip("address", "add", f"{node.address[4]}/24", "dev", node.tap)
+    assert BEFOREHAND in node.allowed()
+    other = outside(node, hosts[1])
+    node.start()
+    assert_ping(hosts[0], other.address[4])
+    node.stop()
+
+
+# Makes a TAP in a network namespace and becomes a command that has it as descriptor 3.
+PARENT = """
+import os, sys
+from wgvx.ports import tun, userns
+home = userns.open_own("net")
+userns.setns(os.open(sys.argv[1], os.O_RDONLY), userns.CLONE_NEWNET)
+fd = tun.open_node()
+tun.attach(fd, sys.argv[2], tun.IFF_TAP | tun.IFF_NO_PI)
+userns.setns(home, userns.CLONE_NEWNET)
+os.dup2(fd, 3)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+
+
+def test_a_tap_passed_into_a_pod(
+    lab: Lab, hosts: tuple[Namespace, Namespace], restricted: tuple[str, ...]
+) -> None:
+    node = ContainedNode(lab, hosts[0], *restricted, uid=NOBODY)
+    other = outside(node, hosts[1])
+    node.tap = "blue0"
+    node.networks = [{"vni": VNI, "tap": node.tap}]
+    parent = (sys.executable, "-c", PARENT, str(RUN_NETNS / hosts[0].name), node.tap)
+
+    def launch(*args: str) -> Process:
+        node.write()
+        up = (WGVX, "up", str(node.config_path), "--tap-fd", "3", *args)
+        passing = ("--preserve-fds", "1")
+        node.process = node.container.start(*up, log="a", through=parent, options=passing)
+        return node.process
+
+    node.launch = launch  # type: ignore[method-assign] # started by another parent, once
+    node.start()
+    hosts[0].ip("link", "set", "dev", node.tap, "mtu", "1350", "up")
+    hosts[0].ip("address", "add", f"{node.address[4]}/24", "dev", node.tap)
+    assert_ping(hosts[0], other.address[4])
+    node.stop()
+
+
+def test_without_the_seccomp_profile(lab: Lab, hosts: tuple[Namespace, Namespace]) -> None:
+    """What the doctor says of --rootless: this much less of protection, and still no capability."""
+    unconfined = ("--security-opt", "seccomp=unconfined")
+    node = ContainedNode(lab, hosts[0], *RESTRICTED, *unconfined, *TUN, uid=NOBODY)
+    other = outside(node, hosts[1])
+    node.start("--rootless")
+    assert NAMESPACES in node.allowed()
+    inside = ("exec", node.name, "--", "ping", "-c", "1", "-W", "5", other.address[4])
+    node.wgvx(*inside)
+    node.stop()
