@@ -371,6 +371,12 @@ def into_full_socket(rig: Rig) -> None:
     rig.dataplane.pump_port(PORT, rig.now, 8)
 
 
+def into_no_port(rig: Rig) -> None:
+    for device in (FullPort(), None):
+        rig.dataplane.connect_port(PORT, device)
+    rig.dataplane.emit(Burst(frames=[(PORT, frame_to(US))]))
+
+
 def without_socket(rig: Rig) -> None:
     rig.dataplane.fdb_add(VNI, mac(2), tunnel(2))
     rig.dataplane.connect_port(PORT, FullPort(frame_to(2, US)))
@@ -379,6 +385,7 @@ def without_socket(rig: Rig) -> None:
 
 EDGES: list[Case] = [
     ("port takes nothing", Reason.PORT_FULL, into_full_port),
+    ("nobody at the port", Reason.PORT_DOWN, into_no_port),
     ("socket takes nothing", Reason.SOCKET_FULL, into_full_socket),
     ("no socket of that family", Reason.UNREACHABLE, without_socket),
 ]
