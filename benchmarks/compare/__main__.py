@@ -14,7 +14,7 @@ from benchmarks.compare import plots, report
 from benchmarks.compare.contenders import catalogue
 from benchmarks.compare.contenders.base import Contender
 from benchmarks.compare.lab import Lab, laboratory
-from benchmarks.compare.measures.catalogue import MEASURES, need_tools
+from benchmarks.compare.measures.catalogue import MEASURES, Group, need_tools
 from benchmarks.compare.obtain import Missing, debian, say
 from benchmarks.compare.rounds import Rounds
 
@@ -25,6 +25,11 @@ TOOLS = (
     ("ping", "iputils-ping"),
 )
 """Without which nothing can be measured; command and Debian package."""
+MAKERS = {
+    Group.PAIRS: catalogue.pairs,
+    Group.HUBS: catalogue.hubs,
+    Group.PORTS: catalogue.ports,
+}
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -39,9 +44,12 @@ class Comparison:
         self.missing: dict[str, Missing] = {}
         self.versions: dict[str, str] = {}
         self._leave_out_measures()
-        self._pairs = self._bring_up(catalogue.pairs(lab))
-        hubs = catalogue.hubs(lab) if "hub" in self._measures else []
-        self._hubs = self._bring_up(hubs, " around a hub")
+        groups = {MEASURES[name].of for name in self._measures} | {Group.PAIRS}
+        self._groups = {
+            group: self._bring_up(make(lab), group.value)
+            for group, make in MAKERS.items()
+            if group in groups
+        }
         self.rounds = self._prepare_rounds()
 
     def _leave_out_measures(self) -> None:
@@ -73,10 +81,14 @@ class Comparison:
         say(f"without {name}: {missing.reason}. To have it: {missing.remedy}")
 
     def _prepare_rounds(self) -> Rounds:
-        turns = {name: self._hubs if MEASURES[name].hub else self._pairs for name in self._measures}
+        turns = {name: self._groups[MEASURES[name].of] for name in self._measures}
         turns = {name: contenders for name, contenders in turns.items() if contenders}
-        say(f"measuring {', '.join(turns)} of {', '.join(one.name for one in self._pairs)}")
-        return Rounds(self._pairs[0], turns, self._args.rounds, self._args.seconds, self._keep)
+        everybody = {one.name: one for group in self._groups.values() for one in group}
+        self._everybody = list(everybody.values())
+        say(f"measuring {', '.join(turns)} of {', '.join(everybody)}")
+        return Rounds(
+            self._groups[Group.PAIRS][0], turns, self._args.rounds, self._args.seconds, self._keep
+        )
 
     def _keep(self) -> None:
         """So that nothing is lost of a run that is killed."""
@@ -86,7 +98,7 @@ class Comparison:
     def report(self) -> report.Report:
         parameters = {"rounds": self._args.rounds, "seconds": self._args.seconds}
         return report.assemble(
-            self.rounds.blocks, self.versions, self._pairs, self.missing, parameters
+            self.rounds.blocks, self.versions, self._everybody, self.missing, parameters
         )
 
 

@@ -89,17 +89,17 @@ class Lab:
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self.folder = folder
-        self.a, self.b, self.hub, self.crowd = (
-            self._host(label, stack) for label in ("a", "b", "hub", "crowd")
-        )
+        self._stack = stack
+        self.a, self.b, self.hub, self.crowd = map(self.add_host, ("a", "b", "hub", "crowd"))
         self._join(self.a, self.b, "192.0.2")
         self._join(self.a, self.hub, "198.51.100")
         self._join(self.b, self.hub, "203.0.113")
         self._join(self.b, self.crowd, "198.18.0")
 
-    def _host(self, label: str, stack: contextlib.ExitStack) -> Host:
+    def add_host(self, label: str) -> Host:
+        """One more, joined to nothing."""
         host = Host(label, self.folder)
-        stack.callback(host.close)
+        self._stack.callback(host.close)
         return host
 
     @staticmethod

@@ -107,18 +107,27 @@ def newest_wireguard_go() -> tuple[str, str]:
     return str(program), f"wireguard-go {versions[0] if versions else '(version unknown)'}"
 
 
+def onetun() -> tuple[str, str]:
+    """onetun from crates.io: its path and version."""
+    return _from_crates("onetun", "onetun")
+
+
 def boringtun() -> tuple[str, str]:
     """boringtun-cli from crates.io: its path and version."""
-    root = OUT / "boringtun"
-    program = root / "bin" / "boringtun-cli"
-    remedy = f"cargo install boringtun-cli --root {root}"
+    return _from_crates("boringtun-cli", "boringtun")
+
+
+def _from_crates(crate: str, folder: str) -> tuple[str, str]:
+    root = OUT / folder
+    program = root / "bin" / crate
+    remedy = f"cargo install {crate} --root {root}"
     if not program.exists():
         cargo = find("cargo", TOOLCHAINS)
         if cargo is None:
             raise Missing("no Rust toolchain here", remedy)
         _build(
-            "boringtun-cli",
-            [cargo, "install", "boringtun-cli", "--root", str(root)],
+            crate,
+            [cargo, "install", crate, "--root", str(root)],
             {"CARGO_TARGET_DIR": str(root / "target")},
             remedy,
         )

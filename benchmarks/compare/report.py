@@ -26,6 +26,7 @@ TABLES = {
     "Hub, CPU and memory": [
         name for name in METRICS if name.startswith(("hub", "cpu", "resident"))
     ],
+    "Ports": [name for name in METRICS if name.startswith("port")],
     "Flood": [name for name in METRICS if name.startswith("flood")],
 }
 

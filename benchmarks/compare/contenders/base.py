@@ -11,6 +11,8 @@ from benchmarks.compare.lab import Host, Lab
 from benchmarks.compare.obtain import Missing
 from benchmarks.compare.processes import GRACE, Process, wait_for
 
+IPERF_PORT = 5201
+"""Its default."""
 TUNNEL_MTU = 1420
 """Of what carries IP alone: WireGuard's own over an IPv6 underlay, the usual setting."""
 OVERLAY_MTU = 1350
@@ -39,6 +41,8 @@ class Contender(ABC):
         self.number = number
         self.daemons: list[Process] = []
         """Those that carry the packets."""
+        self.helpers: list[Process] = []
+        """Others that it needs."""
 
     @property
     def ends(self) -> tuple[Host, Host]:
@@ -63,6 +67,14 @@ class Contender(ABC):
         """In its own subnet: a has .1, b has .2."""
         return f"10.{self.number}.0.{self.ends.index(host) + 1}"
 
+    def towards(self, host: Host) -> tuple[str, int]:
+        """Where the other end's iperf3 finds the one of this host: address and port."""
+        return self.address(host), IPERF_PORT
+
+    def client(self, *command: str) -> Process:
+        """Start a program at a, which goes through the contender."""
+        return self.lab.a.start(*command)
+
     def victim(self) -> Victim | None:
         """Where b takes WireGuard handshakes; None where it is no WireGuard."""
         return None
@@ -86,7 +98,7 @@ class Contender(ABC):
         """Start it, and see a ping go through. Raises Missing where it does not come up."""
         try:
             self.start()
-            wait_for(self._answers, f"{self.name} carries no ping", *self.daemons)
+            wait_for(self.answers, f"{self.name} carries nothing", *self.daemons)
         except Missing:
             self.stop()
             raise
@@ -94,14 +106,14 @@ class Contender(ABC):
             self.stop()
             raise Missing(f"does not come up: {last_lines(str(error))}", "none known") from error
 
-    def _answers(self) -> bool:
-        a, b = self.ends
-        # The first packets make the handshake and teach the addresses.
-        ping = a.inside("ping", "-n", "-c", "1", "-W", "1", self.address(b))
-        return subprocess.run(ping, capture_output=True, check=False, timeout=GRACE).returncode == 0
+    def answers(self) -> bool:
+        """Whether packets go through. The first ones make the handshake and teach the addresses."""
+        ping = self.client("ping", "-n", "-c", "1", "-W", "1", self.address(self.lab.b))
+        ping.wait(GRACE)
+        return " 1 received" in ping.output
 
     def stop(self) -> None:
-        for daemon in self.daemons:
+        for daemon in (*self.helpers, *self.daemons):
             daemon.end()
 
     def cpu_seconds(self) -> float:

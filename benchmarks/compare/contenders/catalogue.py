@@ -7,6 +7,7 @@ from benchmarks.compare.contenders.clear import ClearVxlan, Raw
 from benchmarks.compare.contenders.fastd import Fastd
 from benchmarks.compare.contenders.n2n import N2n
 from benchmarks.compare.contenders.openvpn import OpenVpn
+from benchmarks.compare.contenders.ports import Onetun, Slirp4netns, UserspaceStack, VmSocket
 from benchmarks.compare.contenders.tinc import Tinc
 from benchmarks.compare.contenders.wgvx import Wgvx, WgvxHub, name_of
 from benchmarks.compare.contenders.wireguard import (
@@ -31,7 +32,12 @@ OTHERS: tuple[type[Contender], ...] = (
     *(NewestWireguardGo, WireguardGoAlone, DebianWireguardGo, Boringtun, KernelWireGuard),
     *(Fastd, Tinc, OpenVpn, N2n),
 )
-NAMES = (ClearVxlan.name, *OURS, *(kind.name for kind in OTHERS))
+PORTS: tuple[type[Wgvx], ...] = (VmSocket, UserspaceStack)
+OTHER_PORTS: tuple[type[Contender], ...] = (Onetun, Slirp4netns)
+NAMES = (
+    *(ClearVxlan.name, *OURS, *(kind.name for kind in OTHERS)),
+    *(kind.name for kind in (*PORTS, *OTHER_PORTS)),
+)
 """Of everyone but the bare cable, which is always there."""
 
 
@@ -41,6 +47,14 @@ def pairs(lab: Lab) -> list[Contender]:
     ours = [Wgvx(lab, 3 + place, *variant) for place, variant in enumerate(VARIANTS)]
     others: list[Contender] = [kind(lab, 10 + place) for place, kind in enumerate(OTHERS)]
     return [*first, *ours, *others]
+
+
+def ports(lab: Lab) -> list[Contender]:
+    """Where there is no TAP at a; and with one, to be held against."""
+    fastest = VARIANTS[0]
+    ours = [kind(lab, 40 + place, *fastest) for place, kind in enumerate(PORTS)]
+    others: list[Contender] = [kind(lab, 44 + place) for place, kind in enumerate(OTHER_PORTS)]
+    return [Wgvx(lab, 43, *fastest), *ours, *others]
 
 
 def hubs(lab: Lab) -> list[Contender]:

@@ -44,13 +44,14 @@ class Peer:
 
 @dataclass(frozen=True)
 class Node:
-    """A node's file. ``tap`` None is a node without a network."""
+    """A node's file. ``attach`` None is a node without a network."""
 
     key: Key
     port: int
     tunnel: str
     peers: tuple[Peer, ...]
-    tap: str | None = None
+    attach: str | None = None
+    """What stands between the brackets of ``attach``."""
     address: str = ""
     remote: str = ""
     forward: bool = False
@@ -64,15 +65,17 @@ mtu = {TUNNEL_MTU}
 forward = {str(self.forward).lower()}
 state_dir = "{state}"
 """
+        address = f'address = ["{self.address}/24"]' if self.address else ""
+        remotes = f'"{self.remote}"' if self.remote else ""
         network = f"""[[network]]
 vni = {VNI}
-tap = "{self.tap}"
+attach = [{self.attach}]
 mtu = {OVERLAY_MTU}
-address = ["{self.address}/24"]
-remotes = ["{self.remote}"]
+{address}
+remotes = [{remotes}]
 """
         peers = "\n".join(peer.toml() for peer in self.peers)
-        return "\n".join([node, peers, network if self.tap else ""])
+        return "\n".join([node, peers, network if self.attach else ""])
 
 
 class Wgvx(Contender):
@@ -109,7 +112,7 @@ class Wgvx(Contender):
             self.port,
             self.inner(host),
             (peer,),
-            self.device(host),
+            tap(self.device(host)),
             self.address(host),
             self.inner(other),
         )
@@ -168,6 +171,11 @@ class WgvxHub(Wgvx):
             behind = tuple(f"{self.inner(one)}/32" for one in (other, hub))
             peer = Peer(self.keys[hub.label], behind, endpoint, keepalive=25)
             self.add_node(host, self.end_node(host, other, peer))
+
+
+def tap(name: str) -> str:
+    """An attachment."""
+    return f'{{ type = "tap", name = "{name}" }}'
 
 
 def name_of(dataplane: str, aead: str | None) -> str:

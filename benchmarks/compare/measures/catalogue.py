@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import NamedTuple
 
 from benchmarks.compare.contenders.base import Contender
@@ -11,11 +12,19 @@ from benchmarks.compare.measures.metrics import Metrics
 from benchmarks.compare.obtain import debian
 
 
+class Group(Enum):
+    """Of whom a measure is taken: everyone between a and b, those around a hub, or ports."""
+
+    PAIRS = ""
+    HUBS = " around a hub"
+    PORTS = " as a port"
+
+
 class Measure(NamedTuple):
-    """``take`` is one turn of one contender. ``hub``: of those around a hub, not of the pairs."""
+    """``take`` is one turn of one contender."""
 
     take: Callable[[Contender, float], Metrics]
-    hub: bool = False
+    of: Group = Group.PAIRS
     tools: tuple[tuple[str, str], ...] = (("iperf3", "iperf3"),)
     """Command and Debian package."""
 
@@ -30,7 +39,8 @@ MEASURES: dict[str, Measure] = {
     "loaded": Measure(ping.loaded, tools=(IPERF, PING)),
     "udp64": Measure(udp.small, tools=()),
     "udp1200": Measure(udp.large, tools=()),
-    "hub": Measure(tcp.through_hub, hub=True),
+    "hub": Measure(tcp.through_hub, Group.HUBS),
+    "ports": Measure(tcp.through_port, Group.PORTS),
     "flood": Measure(flood.flood),
     "profile": Measure(profile.profile, tools=(IPERF, ("perf", "linux-perf"))),
     "memory": Measure(memory.resident),

@@ -6,7 +6,7 @@ from functools import partial
 
 from benchmarks.compare.contenders.base import Contender
 from benchmarks.compare.contenders.keys import new_key
-from benchmarks.compare.contenders.wgvx import Node, Peer, Wgvx, show
+from benchmarks.compare.contenders.wgvx import Node, Peer, Wgvx, show, tap
 from benchmarks.compare.measures.metrics import Metrics
 from benchmarks.compare.processes import Process, wait_for
 from benchmarks.compare.traffic.iperf import Iperf
@@ -51,14 +51,14 @@ class TenPeers(Contender):
             for key, address, port in zip(keys, inner[1:], ports[1:], strict=True)
         )
         here = Peer(center, (f"{inner[0]}/32",), f"{back}:{ports[0]}", keepalive=1)
-        tap = self.device(a)
-        node = Node(center, ports[0], inner[0], peers, tap, self.address(a), inner[1])
+        network = tap(self.device(a))
+        node = Node(center, ports[0], inner[0], peers, network, self.address(a), inner[1])
         self.daemons.append(self.model.run_node(a, "t0", node))
         for number, key in enumerate(keys, 1):
             node = Node(key, ports[number], inner[number], (here,))
             if number == 1:
                 node = Node(
-                    key, ports[1], inner[1], (here,), self.device(b), self.address(b), inner[0]
+                    key, ports[1], inner[1], (here,), tap(self.device(b)), self.address(b), inner[0]
                 )
             self.daemons.append(self.model.run_node(b, f"t{number}", node))
 

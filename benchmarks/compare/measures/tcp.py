@@ -35,3 +35,10 @@ def four_streams(contender: Contender, seconds: float) -> Metrics:
 
 def through_hub(contender: Contender, seconds: float) -> Metrics:
     return one_way(contender, seconds, "hub_tcp")
+
+
+def through_port(contender: Contender, seconds: float) -> Metrics:
+    return {
+        **one_way(contender, seconds, "port_tcp"),
+        **one_way(contender, seconds, "port_tcp_reverse", "--reverse"),
+    }

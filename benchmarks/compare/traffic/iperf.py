@@ -18,13 +18,14 @@ class Iperf:
     """A server at b for one test, and its client at a, which is under way from now on."""
 
     def __init__(self, contender: Contender, seconds: float, *options: str) -> None:
-        a, b = contender.ends
-        address = contender.address(b)
-        self._server = b.start("iperf3", "--server", "--one-off", "--bind", address)
+        _, b = contender.ends
+        server = ("iperf3", "--server", "--one-off", "--bind", contender.address(b))
+        self._server = b.start(*server)
         wait_for(lambda: _listens(self._server.pid), "iperf3 listens", self._server)
         self._timeout = seconds + GRACE
-        self._client = a.start(
-            *("iperf3", "--client", address, "--congestion", CONGESTION),
+        address, port = contender.towards(b)
+        self._client = contender.client(
+            *("iperf3", "--client", address, "--port", str(port), "--congestion", CONGESTION),
             *("--time", f"{seconds:g}", "--json", *options),
         )
 
