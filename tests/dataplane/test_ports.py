@@ -125,8 +125,10 @@ def bridged(make: Callable[[], Any], workers: int) -> Iterator[Bridge]:
     """It runs until then."""
     with ExitStack() as stack:
         made = Bridge(make(), workers, stack)
-        stack.callback(made.plane.stop)
-        yield made
+        try:
+            yield made
+        finally:
+            made.plane.stop()
 
 
 @pytest.fixture(params=NATIVE[-1:])
