@@ -14,12 +14,11 @@ import pytest
 from tests.containers.container import (
     DOCKERS_CAPABILITIES,
     NET_ADMIN,
-    NOBODY,
-    RESTRICTED,
     TUN,
     TUN_VOLUME,
     Container,
 )
+from tests.containers.documents import RESTRICTED, SIDECAR, compose_options, pod_options
 from tests.containers.vm import Vm
 from tests.netns.lab import RUN_NETNS, Lab, Namespace, Process
 from tests.netns.nodes import VNI, WGVX, WgvxNode
@@ -29,6 +28,7 @@ from tests.netns.vxlan_nodes import GoNode
 pytestmark = pytest.mark.netns
 
 HERE, BEFOREHAND, PASSED = "TAP made here", "TAP made beforehand", "TAP passed in"
+NOBODY = 65534
 NAMESPACES, STREAM, DGRAM = "TAP in namespaces", "VM socket, stream", "VM socket, dgram"
 
 
@@ -84,8 +84,8 @@ def docker(dockers_seccomp: Path) -> tuple[str, ...]:
 
 @pytest.fixture
 def restricted(dockers_seccomp: Path) -> tuple[str, ...]:
-    """A pod of Kubernetes under the profile "restricted"."""
-    return (*RESTRICTED, "--security-opt", f"seccomp={dockers_seccomp}")
+    """A pod of Kubernetes under the profile "restricted", as documented."""
+    return (*pod_options(RESTRICTED, "wgvx"), "--security-opt", f"seccomp={dockers_seccomp}")
 
 
 def outside(node: ContainedNode, host: Namespace) -> WgvxNode:
@@ -121,15 +121,21 @@ def test_root_in_a_default_container(
         node.stop()
 
 
-@pytest.mark.parametrize("device", [(), TUN], ids=["no device", "device"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        (*DOCKERS_CAPABILITIES, *NET_ADMIN),
+        compose_options("wgvx"),
+        pod_options(SIDECAR, "wgvx"),
+    ],
+    ids=["docker run", "compose", "sidecar"],
+)
 def test_net_admin(
-    lab: Lab,
-    hosts: tuple[Namespace, Namespace],
-    docker: tuple[str, ...],
-    device: tuple[str, ...],
+    lab: Lab, hosts: tuple[Namespace, Namespace], dockers_seccomp: Path, options: tuple[str, ...]
 ) -> None:
-    """A TAP made here; Docker's root may make the device node that it takes."""
-    node = ContainedNode(lab, hosts[0], *docker, *NET_ADMIN, *device)
+    """A TAP made here, with a device node that is there, or that root may make."""
+    seccomp = ("--security-opt", f"seccomp={dockers_seccomp}")
+    node = ContainedNode(lab, hosts[0], *options, *seccomp)
     other = outside(node, hosts[1])
     node.start()
     assert_ping(hosts[1], node.address[4])
@@ -159,19 +165,22 @@ def test_a_restricted_pod(
         node.stop()
 
 
-@pytest.mark.parametrize("device", [TUN, TUN_VOLUME], ids=["device", "volume"])
-def test_a_tap_made_beforehand_for_a_pod(
+@pytest.mark.parametrize("device", [TUN, TUN_VOLUME, None], ids=["device", "volume", "docker"])
+def test_a_tap_made_beforehand(
     lab: Lab,
     hosts: tuple[Namespace, Namespace],
+    docker: tuple[str, ...],
     restricted: tuple[str, ...],
-    device: tuple[str, ...],
+    device: tuple[str, ...] | None,
 ) -> None:
-    """An init container made it, or the host."""
-    node = ContainedNode(lab, hosts[0], *restricted, *device, uid=NOBODY)
+    """An init container made it, or the host. Docker's root makes the device node by itself."""
+    uid = 0 if device is None else NOBODY
+    options = docker if device is None else (*restricted, *device)
+    node = ContainedNode(lab, hosts[0], *options, uid=uid)
     node.tap = "blue0"
     node.networks = [{"vni": VNI, "tap": node.tap}]
     node.keeps = {node.tap}
-    hosts[0].ip("tuntap", "add", "dev", node.tap, "mode", "tap", "user", str(NOBODY))
+    hosts[0].ip("tuntap", "add", "dev", node.tap, "mode", "tap", "user", str(uid))
     hosts[0].ip("link", "set", "dev", node.tap, "mtu", "1350", "up")
     hosts[0].ip("address", "add", f"{node.address[4]}/24", "dev", node.tap)
     assert BEFOREHAND in node.allowed()
@@ -219,10 +228,14 @@ def test_a_tap_passed_into_a_pod(
     node.stop()
 
 
-def test_without_the_seccomp_profile(lab: Lab, hosts: tuple[Namespace, Namespace]) -> None:
-    """What the doctor says of --rootless: this much less of protection, and still no capability."""
-    unconfined = ("--security-opt", "seccomp=unconfined")
-    node = ContainedNode(lab, hosts[0], *RESTRICTED, *unconfined, *TUN, uid=NOBODY)
+@pytest.mark.parametrize("who", ["restricted", "podman"])
+def test_namespaces(lab: Lab, hosts: tuple[Namespace, Namespace], who: str) -> None:
+    """What the doctor says of --rootless: no seccomp profile, or podman's, and /dev/net/tun."""
+    options: tuple[str, ...] = TUN
+    if who == "restricted":
+        unconfined = ("--security-opt", "seccomp=unconfined")
+        options = (*pod_options(RESTRICTED, "wgvx"), *unconfined, *TUN)
+    node = ContainedNode(lab, hosts[0], *options, uid=NOBODY if who == "restricted" else 0)
     other = outside(node, hosts[1])
     node.start("--rootless")
     assert NAMESPACES in node.allowed()
