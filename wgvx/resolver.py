@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
-import threading
-from collections.abc import Callable
 from ipaddress import ip_address
 from typing import cast
 
 from wgvx.config import EndpointName
+from wgvx.threads import in_thread
 from wgvx.underlay import endpoint_from_sockaddr
 from wgvx.wireguard.sessions import Endpoint
 
@@ -28,7 +25,7 @@ async def resolve(name: EndpointName, families: frozenset[int]) -> Endpoint | No
         if is_numeric(name):
             addresses = _lookup(name)
         else:
-            addresses = await _in_thread(lambda: _lookup(name))
+            addresses = await in_thread(lambda: _lookup(name), "resolver")
     except OSError:
         return None
     for address in addresses:
@@ -53,33 +50,3 @@ def _lookup(name: EndpointName) -> Answer:
     except UnicodeError as error:
         raise OSError(str(error)) from None
     return [cast("Address", address) for _, _, _, _, address in found]
-
-
-async def _in_thread(work: Callable[[], Answer]) -> Answer:
-    """Run blocking work in a daemon thread: the loop's own executor is joined at exit."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Answer] = loop.create_future()
-
-    def finish(result: Answer | None, error: OSError | None) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result or [])
-
-    def run() -> None:
-        result: Answer | None = None
-        failure: OSError | None = None
-        try:
-            result = work()
-        except OSError as error:
-            failure = error
-        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-            loop.call_soon_threadsafe(finish, result, failure)
-
-    try:
-        threading.Thread(target=run, name="resolver", daemon=True).start()
-    except RuntimeError as error:  # No more threads now: the next try may have one.
-        raise OSError(str(error)) from None
-    return await future
