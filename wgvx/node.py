@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from wgvx import offloads
-from wgvx.config import AttachConfig, Config, NetworkConfig, TapAttach, mtu_warnings
+from wgvx.config import AttachConfig, Config, NetworkConfig, StackAttach, TapAttach, mtu_warnings
 from wgvx.dataplane.interface import Burst, DataPlane, WorkerDataPlane
 from wgvx.engine import Engine, PeerInfo
 from wgvx.keylog import KeyLog
@@ -263,13 +263,18 @@ class Node:
     def _announce(self) -> None:
         """Let the far bridges and neighbour tables know at once where our addresses are now."""
         for network, attach, port, _ in self.attachments:
-            if not isinstance(attach, TapAttach):
-                continue  # A VM speaks for itself.
+            match attach:
+                case TapAttach():
+                    addresses = network.addresses
+                case StackAttach():
+                    addresses = attach.addresses
+                case _:
+                    continue  # A VM speaks for itself.
             frames = [
                 gratuitous_arp(attach.mac, address.ip.packed)
                 if address.version == 4
                 else unsolicited_advertisement(attach.mac, address.ip.packed)
-                for address in network.addresses
+                for address in addresses
             ]
             now = clock()
             self._guard(partial(self._transmit, port, frames, now), now)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wgvx.config import AttachConfig, DgramAttach, NetworkConfig, StreamAttach
+from wgvx.config import AttachConfig, DgramAttach, NetworkConfig, StackAttach, StreamAttach
 from wgvx.ports.errors import PortError
 from wgvx.ports.maker import Port, PortMaker
 from wgvx.ports.passed import passed_tap
 from wgvx.ports.request import TapRequest
+from wgvx.ports.stack import StackPort
 from wgvx.ports.vm import DgramPort, StreamPort
 
 
@@ -31,6 +32,8 @@ def make_port(
             return StreamPort(attach)
         case DgramAttach():
             return DgramPort(attach)
+        case StackAttach():
+            return StackPort(attach, mtu)
     if attach.name in passed:
         if network.addresses or network.bridge:
             raise PortError(

@@ -1,0 +1,113 @@
+"""The userspace stack as a port: no TAP, no namespace, no privilege. The node has one end of a pair
+of sockets, the stack the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+from typing import ClassVar, Final
+
+from wgvx.config import StackAttach
+from wgvx.dataplane.interface import Framing
+from wgvx.ports.errors import PortError
+from wgvx.stack.glue import Stack, StackMissing
+from wgvx.stack.ways import Way, WayBlocked, open_ways
+
+log = logging.getLogger(__name__)
+
+BUFFER: Final = 1024 * 1024
+"""Bytes of a socket's own buffers, where the system allows as many."""
+
+
+class StackPort:
+    """One stack with all its proxies and forwards. ``mtu`` is the overlay's."""
+
+    type: ClassVar[str] = "stack"
+    framing: ClassVar[Framing] = Framing.BARE
+
+    def __init__(self, attach: StackAttach, mtu: int) -> None:
+        self.name = attach.name
+        self.mac = attach.mac
+        self.fds: tuple[int, ...] = ()
+        self._attach, self._mtu = attach, mtu
+        self._changed: Callable[[], None] = lambda: None
+        self._ends: tuple[socket.socket, ...] = ()
+        self._stack: Stack | None = None
+        self._ways: list[Way] = []
+
+    def fileno(self) -> int:
+        return self.fds[0] if self.fds else -1
+
+    def open(self, changed: Callable[[], None]) -> None:
+        """Begin to serve. Raises PortError."""
+        self._changed = changed
+        ours, theirs = self._ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in self._ends:
+            end.setblocking(False)
+            with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        attach = self._attach
+        try:
+            self._stack = Stack(
+                theirs.fileno(),
+                mac=attach.mac,
+                mtu=self._mtu,
+                addresses=attach.addresses,
+                gateways=attach.gateways,
+                failed=self._failed,
+            )
+            self._ways = open_ways(self._stack, attach)
+        except (StackMissing, WayBlocked) as error:
+            self.close()
+            raise PortError(f"stack {self.name}: {error}") from error
+        self.fds = (ours.fileno(),)
+        self._changed()
+        for key, where in (("SOCKS5", attach.socks5), ("HTTP CONNECT", attach.http)):
+            if where is not None:
+                log.info("stack %s: %s at %s", self.name, key, where)
+
+    def close(self) -> None:
+        """Let go of everything. Idempotent."""
+        for way in self._ways:
+            way.close()
+        self._ways = []
+        if self._stack is not None:
+            self._stack.close()
+            self._stack = None
+        if self.fds:
+            self.fds = ()
+            self._changed()
+        for end in self._ends:
+            end.close()
+        self._ends = ()
+
+    def lost(self, code: int) -> None:
+        """The descriptors are ours: this is how a stack that failed ends."""
+
+    def _failed(self, reason: str) -> None:
+        log.error("stack %s has ended, lwIP found itself where it cannot be: %s", self.name, reason)
+        self.close()
+
+    # --- for an event loop -------------------------------------------------------------------
+
+    def read(self) -> bytes | None:
+        """The next frame, None where none waits."""
+        if not self._ends:
+            return None
+        try:
+            return self._ends[0].recv(self._mtu + 18)
+        except OSError:
+            return None
+
+    def write(self, frame: bytes) -> bool:
+        """Send a frame; False where it was not taken."""
+        if not self._ends:
+            return False
+        try:
+            self._ends[0].send(frame)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""A TCP/IP stack in this process, lwIP's, and the ways into it: proxies and forwards."""

@@ -1,0 +1,125 @@
+"""Ports of the host that clients come to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from wgvx.config import EndpointName
+from wgvx.stack.client import Client, ClientError
+
+log = logging.getLogger(__name__)
+
+BACKLOG: Final = 128
+MAX_CLIENTS: Final = 512
+"""Clients of one listener whose connections are not made yet."""
+
+REST: Final = 0.1
+"""Seconds without accepting, where the process has no descriptor left for another client."""
+
+Serve = Callable[[Client], Awaitable[None]]
+
+
+def host_sockets(where: EndpointName, kind: socket.SocketKind) -> list[socket.socket]:
+    """Bound to all addresses of a host name; host "" is every address. Raises OSError."""
+    found = socket.getaddrinfo(where.host or None, where.port, type=kind, flags=socket.AI_PASSIVE)
+    made: list[socket.socket] = []
+    refused: OSError | None = None
+    try:
+        for family, _, protocol, _, sockaddr in found:
+            try:
+                made.append(_bound(family, kind, protocol, sockaddr))
+            except OSError as error:
+                # A host may know of a family that it does not have.
+                if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    raise
+                refused = error
+        if not made and refused is not None:
+            raise refused
+    except BaseException:
+        for sock in made:
+            sock.close()
+        raise
+    return made
+
+
+def _bound(family: int, kind: int, protocol: int, sockaddr: Any) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(sockaddr)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class Listener:
+    """Serves each client in a task of its own, ``serve`` to its end. Raises OSError."""
+
+    def __init__(self, where: EndpointName, serve: Serve) -> None:
+        self._serve = serve
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sockets = host_sockets(where, socket.SOCK_STREAM)
+        for sock in self._sockets:
+            sock.listen(BACKLOG)
+            self._watch(sock)
+
+    def close(self) -> None:
+        """Listen no more, and let go of the clients that are not joined. Idempotent."""
+        for sock in self._sockets:
+            self._loop.remove_reader(sock.fileno())
+            sock.close()
+        self._sockets = []
+        for task in self._tasks:
+            task.cancel()
+
+    def _watch(self, sock: socket.socket) -> None:
+        if sock in self._sockets:
+            self._loop.add_reader(sock.fileno(), self._accept, sock)
+
+    def _accept(self, sock: socket.socket) -> None:
+        try:
+            accepted, _ = sock.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self._loop.remove_reader(sock.fileno())
+                self._loop.call_later(REST, self._watch, sock)
+            return
+        if len(self._tasks) >= MAX_CLIENTS:
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        task = self._loop.create_task(self._serve_one(accepted))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve_one(self, accepted: socket.socket) -> None:
+        with Client(accepted) as client:
+            try:
+                await self._serve(client)
+            except (ClientError, TimeoutError, ConnectionResetError) as error:
+                log.debug("a client: %s", error)
+            with contextlib.suppress(OSError):
+                await _see_off(client)
+
+
+async def _see_off(client: Client) -> None:
+    """Let the client have the last answer: a close with its bytes unread would be a reset."""
+    if client.socket.fileno() < 0:
+        return
+    client.socket.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            await client.gone()

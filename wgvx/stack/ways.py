@@ -1,0 +1,56 @@
+"""All ways through one stack: its proxies and forwards, opened and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from wgvx.config import EndpointName, StackAttach
+from wgvx.stack.dialer import Dialer
+from wgvx.stack.forwards import LocalForward, RemoteForward
+from wgvx.stack.glue import Stack
+from wgvx.stack.http_connect import HttpConnect
+from wgvx.stack.listening import Listener, Serve
+from wgvx.stack.names import Names
+from wgvx.stack.socks5 import Socks5
+
+
+class Way(Protocol):
+    def close(self) -> None:
+        """Idempotent."""
+
+
+class WayBlocked(Exception):  # noqa: N818 - what is so, not an error of the program
+    """A port that cannot be had; the message is for the user."""
+
+
+def open_ways(stack: Stack, attach: StackAttach) -> list[Way]:
+    """What the attachment asks for. Raises WayBlocked, and has opened nothing then."""
+    dialer = Dialer(stack, Names(stack, attach.dns))
+    opened: list[Way] = []
+
+    def listen(key: str, where: EndpointName, serve: Serve) -> None:
+        _open(opened, f"{key} {where}", lambda: Listener(where, serve))
+
+    try:
+        if attach.socks5 is not None:
+            listen("socks5", attach.socks5, Socks5(dialer).serve)
+        if attach.http is not None:
+            listen("http", attach.http, HttpConnect(dialer).serve)
+        for forward in attach.forward:
+            listen("forward", forward.listen, LocalForward(dialer, forward.target).serve)
+        for forward in attach.reverse:
+            made = f"reverse {forward.listen}"
+            _open(opened, made, lambda one=forward: RemoteForward(stack, one))  # type: ignore[misc]
+    except BaseException:
+        for way in opened:
+            way.close()
+        raise
+    return opened
+
+
+def _open(opened: list[Way], what: str, make: Callable[[], Way]) -> None:
+    try:
+        opened.append(make())
+    except OSError as error:
+        raise WayBlocked(f"{what}: {error.strerror or error}") from error
