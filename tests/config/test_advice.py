@@ -50,6 +50,15 @@ WARNED = {
         NODE + PEER + NETWORK + 'remotes = ["10.9.0.1"]\n',
         "network 4200: remotes has 10.9.0.1, which no peer's allowed_ips covers",
     ),
+    "a proxy for everybody": (
+        NODE
+        + PEER
+        + NETWORK
+        + 'attach = [{ type = "stack", name = "x", address = ["10.0.0.9/24"],'
+        + ' socks5 = "0.0.0.0:1080", http = "localhost:8080" }]\n',
+        "network 4200: socks5 0.0.0.0:1080 is not on the loopback: whoever reaches it reaches the "
+        "overlay",
+    ),
     "own remote": (
         NODE + PEER + NETWORK + 'remotes = ["10.254.0.1"]\n',
         "network 4200: remotes has 10.254.0.1, this node's own address",

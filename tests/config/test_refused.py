@@ -300,6 +300,19 @@ REFUSED = {
         + ' forward = ["8080:80"] }]\n',
         'attach 1, forward: found "8080:80", want "[host:]port:host:port" as of ssh -L',
     ),
+    "two stacks": (
+        NODE
+        + NETWORK
+        + 'attach = [{ type = "stack", name = "x", address = ["10.0.0.9/24"] },'
+        + ' { type = "stack", name = "y", address = ["10.0.0.8/24"] }]\n',
+        'attach 2, type: found a second "stack" beside that of [[network]] 1 (vni 4200), attach 1',
+    ),
+    "a stack with two addresses of IPv4": (
+        NODE
+        + NETWORK
+        + 'attach = [{ type = "stack", name = "x", address = ["10.0.0.9/24", "10.0.0.8/24"] }]\n',
+        "attach 1, address: found more of IPv4, want 1 at most for a stack",
+    ),
     "attach name twice": (
         NODE + NETWORK + ATTACH_TWO.replace("t1", "t0"),
         'attach 2, name: the TAP "t0" is taken by [[network]] 1 (vni 4200), attach 1',

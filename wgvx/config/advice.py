@@ -16,6 +16,7 @@ from wgvx.config.model import (
     NetworkConfig,
     PeerConfig,
     Prefix,
+    StackAttach,
     flood_list,
 )
 
@@ -27,6 +28,7 @@ def warnings(config: Config) -> list[str]:
     for network in config.networks:
         found += _remote_warnings(config, network, covered)
         found += _address_warnings(f"network {network.vni}", network.addresses)
+        found += _proxy_warnings(network)
     found += _endpoint_warnings(config)
     found += _shared_subnets(config.networks)
     found += mtu_warnings(config, config.node.mtu)
@@ -111,6 +113,25 @@ def _address_warnings(where: str, addresses: tuple[Interface, ...]) -> Iterator[
             yield f"{where}: address {address} is that of the network itself, no host's"
         elif address.version == 4 and address.ip == network.broadcast_address:
             yield f"{where}: address {address} is the broadcast address of its network"
+
+
+def _proxy_warnings(network: NetworkConfig) -> Iterator[str]:
+    for attach in network.attach:
+        if not isinstance(attach, StackAttach):
+            continue
+        for key, where in (("socks5", attach.socks5), ("http", attach.http)):
+            if where is not None and not _is_loopback(where.host):
+                yield (
+                    f"network {network.vni}: {key} {where} is not on the loopback: whoever "
+                    "reaches it reaches the overlay"
+                )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _peer_warnings(config: Config) -> Iterator[str]:

@@ -28,6 +28,9 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 }
 """By type, what an entry may have besides `type` and `name`."""
 
+MAXIMUM_ADDRESSES: Mapping[int, int] = {4: 1, 6: 8}
+"""By IP version, how many a stack has: lwIP's own limit, and ours (native/stack/lwipopts.h)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -51,6 +54,7 @@ class Attachments:
         self._networks = networks
         self._owners: dict[tuple[str | None, str], Table] = {}
         self._sockets: dict[str, Table] = {}
+        self._stack: Table | None = None
 
     def read(self, table: Table, vni: int, netns: str | None) -> tuple[Written, ...]:
         """What `tap` or `attach` say; with neither, one TAP named after the node."""
@@ -76,6 +80,14 @@ class Attachments:
 
     def _own(self, written: Written, vni: int, netns: str | None) -> None:
         attach, table = written.attach, written.table
+        if isinstance(attach, StackAttach):
+            if self._stack is not None:
+                table.fail(
+                    "type",
+                    f'found a second "stack" beside that of {self._stack.place}, '
+                    "want one for a node: lwIP is one for a process",
+                )
+            self._stack = table
         owner = self._owners.setdefault((netns, attach.name), table)
         if owner is not table:
             self._refuse_taken(written, owner, vni)
@@ -244,6 +256,10 @@ def _stack(entry: Table, network: Table, name: str, mac: bytes, alone: bool) -> 
         addresses = network.many("address", values.INTERFACE)
     if not addresses:
         entry.missing("address", f"{values.INTERFACE.wanted}, the stack's own on the overlay")
+    where = entry if "address" in entry else network
+    for version, most in MAXIMUM_ADDRESSES.items():
+        if sum(address.version == version for address in addresses) > most:
+            where.fail("address", f"found more of IPv{version}, want {most} at most for a stack")
     gateways = entry.many("gateway", values.ADDRESS) or ()
     for version in (4, 6):
         if sum(gateway.version == version for gateway in gateways) > 1:
