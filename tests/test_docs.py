@@ -15,6 +15,7 @@ from wgvx.drops import Reason
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 MANUAL = (ROOT / "docs" / "configuration.md").read_text()
+STACK = (ROOT / "docs" / "userspace-stack.md").read_text()
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
@@ -41,6 +42,16 @@ def test_every_drop_reason_is_explained_and_no_other() -> None:
 
 def test_the_readme_has_examples() -> None:
     assert len(EXAMPLES) == README.count("```toml") >= 2
+
+
+def test_the_stacks_example_loads(tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", STACK, re.DOTALL | re.MULTILINE)
+    private = keys.encode(bytes([1] * 32))
+    file = tmp_path / "a.toml"
+    file.touch(0o600)
+    file.write_text(f'[node]\nprivate_key = "{private}"\naddress = ["10.254.0.1/24"]\n{example}')
+    (network,) = load(file).networks
+    assert [attach.type for attach in network.attach] == ["stack"]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.split("\n")[0])

@@ -22,7 +22,6 @@ from tests.containers.documents import RESTRICTED, SIDECAR, compose_options, pod
 from tests.containers.vm import Vm
 from tests.netns.lab import RUN_NETNS, Lab, Namespace, Process
 from tests.netns.nodes import VNI, WGVX, WgvxNode
-from tests.netns.ordinary import OrdinaryUser
 from tests.netns.traffic import assert_ping
 from tests.netns.vxlan_nodes import GoNode
 
@@ -42,6 +41,13 @@ class ContainedNode(WgvxNode):
         super().__init__(self.container, "a", host.index, address=address)
         self.node["state_dir"] = str(self.container.shared)
 
+    def refused(self, *args: str) -> str:
+        """What ``wgvx up`` says as it fails: exit status 1."""
+        process = self.launch(*args)
+        assert process.wait(20) == 1, process
+        assert "Traceback" not in process.stderr
+        return process.stderr
+
     def ports(self) -> dict[str, dict[str, Any]]:
         """The doctor's table."""
         report = json.loads(self.wgvx("doctor", "--json", check=False).stdout)
@@ -50,25 +56,16 @@ class ContainedNode(WgvxNode):
     def allowed(self) -> set[str]:
         return {what for what, row in self.ports().items() if row["ok"]}
 
-
-def refused(node: WgvxNode, *args: str) -> str:
-    """What ``wgvx up`` says as it fails: exit status 1."""
-    process = node.launch(*args)
-    assert process.wait(20) == 1, process
-    assert "Traceback" not in process.stderr
-    return process.stderr
-
-
-@contextlib.contextmanager
-def vm(node: WgvxNode, folder: Path) -> Iterator[str]:
-    """Start the node with a VM, as in another container, in place of its TAP; the VM's address."""
-    socket = folder / "vm.sock"
-    node.networks = [
-        {"vni": VNI, "attach": [{"type": "stream", "name": "vm1", "listen": str(socket)}]}
-    ]
-    node.start()
-    with contextlib.closing(Vm(socket, node.address[4])):
-        yield node.address[4]
+    @contextlib.contextmanager
+    def vm(self) -> Iterator[str]:
+        """A VM in the place of the TAP, in another container as it were; its address."""
+        socket = self.container.shared / "vm.sock"
+        self.networks = [
+            {"vni": VNI, "attach": [{"type": "stream", "name": "vm1", "listen": str(socket)}]}
+        ]
+        self.start()
+        with contextlib.closing(Vm(socket, self.address[4])):
+            yield self.address[4]
 
 
 @pytest.fixture
@@ -91,28 +88,13 @@ def restricted(dockers_seccomp: Path) -> tuple[str, ...]:
     return (*pod_options(RESTRICTED, "wgvx"), "--security-opt", f"seccomp={dockers_seccomp}")
 
 
-def outside(node: WgvxNode, host: Namespace) -> WgvxNode:
+def outside(node: ContainedNode, host: Namespace) -> WgvxNode:
     """A peer of the node's, running; as it is with containers, the node has to call."""
     other = WgvxNode(host, "b", host.index)
     node.add_peer(other.id, underlay=4, persistent_keepalive=25)
     other.add_peer(node.id, underlay=None)
     other.start()
     return other
-
-
-def test_a_user_on_a_host(lab: Lab, hosts: tuple[Namespace, Namespace]) -> None:
-    """Whose TAPs beforehand, passed in and rootless are tried in tests/netns."""
-    user = OrdinaryUser(lab, hosts[0])
-    address = {family: hosts[0].address(family) for family in (4, 6)}
-    node = WgvxNode(user, "a", 1, address=address)
-    said = refused(node)
-    assert "this takes CAP_NET_ADMIN" in said
-    assert "TAP in namespaces: `wgvx up NAME --rootless`" in said
-    assert 'type = "stream"' in said
-    outside(node, hosts[1])
-    with vm(node, user.folder) as address_of_vm:
-        assert_ping(hosts[1], address_of_vm)
-        node.stop()
 
 
 def test_root_in_a_default_container(
@@ -122,19 +104,19 @@ def test_root_in_a_default_container(
     node = ContainedNode(lab, hosts[0], *docker)
     assert node.allowed() >= {PASSED, STREAM, DGRAM}
     assert node.allowed().isdisjoint({HERE, BEFOREHAND, NAMESPACES})
-    said = refused(node)
+    said = node.refused()
     assert "this takes CAP_NET_ADMIN" in said
     assert "to have it: `--cap-add NET_ADMIN" in said
     assert 'type = "stream"' in said
     assert "--rootless" not in said
-    said = refused(node, "--rootless")
+    said = node.refused("--rootless")
     assert "seccomp=unconfined" in said
     assert 'type = "stream"' in said
     far = GoNode(hosts[1], "b")
     far.start()
     node.add_peer(far.id, underlay=4, persistent_keepalive=25)
     far.add_peer(node.id, underlay=None)
-    with vm(node, node.container.shared) as address:
+    with node.vm() as address:
         assert_ping(hosts[1], address)
         node.stop()
 
@@ -173,11 +155,11 @@ def test_a_restricted_pod(
         assert not table[what]["ok"]
         assert "securityContext: " in table[what]["mend"]
     for args in ((), ("--rootless",)):
-        said = refused(node, *args)
+        said = node.refused(*args)
         assert 'type = "stream"' in said
         assert "`wgvx up NAME --rootless`" not in said
     outside(node, hosts[1])
-    with vm(node, node.container.shared) as address:
+    with node.vm() as address:
         assert_ping(hosts[1], address)
         assert node.show()["networks"][0]["attach"] == [{"type": "stream", "name": "vm1"}]
         node.stop()

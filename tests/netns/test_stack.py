@@ -1,0 +1,94 @@
+"""A node with nothing at all: no TAP, no namespace, no capability; the overlay through a proxy."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.netns.lab import Lab, eventually
+from tests.netns.nodes import WgvxNode
+from tests.netns.ordinary import OrdinaryUser
+from tests.netns.traffic import assert_ping
+
+pytestmark = pytest.mark.netns
+
+SIZE = 20_000_000
+
+
+@pytest.fixture(autouse=True)
+def needed() -> None:
+    if importlib.util.find_spec("wgvx._stack") is None:
+        pytest.skip("wgvx was built without lwIP: ./dev lwip")
+    if shutil.which("curl") is None:
+        pytest.skip("missing: apt-get install -y curl")
+
+
+@pytest.mark.parametrize("dataplane", ["native", "reference"])
+def test_without_any_privilege_the_overlay_is_reached_and_reaches_back(
+    lab: Lab, dataplane: str
+) -> None:
+    hosts = lab.host("a"), lab.host("b")
+    lab.lan(*hosts)
+    user = OrdinaryUser(lab, hosts[0])
+    user.become = [*user.become, "setpriv", "--no-new-privs", "--inh-caps=-all"]
+    address = {family: hosts[0].address(family) for family in (4, 6)}
+    node, other = WgvxNode(user, "a", 1, address=address), WgvxNode(hosts[1], "b", 2)
+    node.add_peer(other.id, underlay=4)
+    other.add_peer(node.id, underlay=4)
+    node.networks[0]["attach"] = [
+        {
+            "type": "stack",
+            "name": "apps",
+            "socks5": "127.0.0.1:1080",
+            "http": "127.0.0.1:8080",
+            "reverse": ["80:127.0.0.1:8000"],
+        }
+    ]
+    other.start()
+    node.start("--dataplane", dataplane)
+    assert node.process is not None
+    status = Path(f"/proc/{node.process.pid}/status").read_text()
+    assert "CapEff:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    assert [one["type"] for one in node.network()["attach"]] == ["stack"]
+    for family in (4, 6):
+        assert_ping(hosts[1], node.address[family])
+
+    size = SIZE if dataplane == "native" else SIZE // 10
+    body = random.Random(1).randbytes(size)
+    wanted = hashlib.sha256(body).hexdigest()
+    serve = (sys.executable, "-m", "http.server", "--bind")
+    (hosts[1].folder / "body").write_bytes(body)
+    hosts[1].start(*serve, other.address[4], "8000", log="http")
+    (user.folder / "body").write_bytes(body)
+    hosts[0].start(*serve, "127.0.0.1", "8000", "--directory", str(user.folder), log="http")
+    get = ("curl", "--silent", "--show-error", "--fail", "--max-time", "30", "--noproxy", "")
+
+    def download(host: int, *options: str) -> str:
+        target = hosts[host].folder / "got"
+        done = hosts[host].run(*get, *options, "--output", str(target), check=False)
+        return hashlib.sha256(target.read_bytes()).hexdigest() if done.returncode == 0 else ""
+
+    url = f"http://{other.address[4]}:8000/body"
+    eventually(lambda: download(0, "--socks5", "127.0.0.1:1080", url) == wanted, "SOCKS5 works")
+    proxy = ("--proxytunnel", "--proxy", "http://127.0.0.1:8080")
+    assert download(0, *proxy, url) == wanted
+    eventually(
+        lambda: download(1, f"http://{node.address[4]}/body") == wanted, "the way back works"
+    )
+    node.stop()
+
+
+def test_a_port_that_is_taken_is_named(lab: Lab) -> None:
+    host = lab.host("a")
+    node = WgvxNode(host, "a", 1)
+    node.networks[0]["attach"] = [{"type": "stack", "name": "apps", "socks5": "192.0.2.99:1080"}]
+    process = node.launch()
+    assert process.wait() == 1
+    assert "stack apps: socks5 192.0.2.99:1080: Cannot assign requested address" in process.stderr
