@@ -361,6 +361,29 @@ def test_check_explains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert captured.out.count("IPv6 will not run") == 1
 
 
+def test_check_explains_the_ways_through_a_stack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(
+        tmp_path,
+        NODE
+        + NETWORK
+        + 'attach = [{ type = "stack", name = "apps", address = ["10.0.0.9/24"],'
+        + ' socks5 = "127.0.0.1:1080", forward = ["81:10.0.0.2:80", "*:82:10.0.0.2:80"],'
+        + ' reverse = ["80:127.0.0.1:8000"] }]\n',
+    )
+    main(["check", str(file)])
+    said = capsys.readouterr().out
+    for line in (
+        "names from: this host's resolver",
+        "SOCKS5: waits at 127.0.0.1:1080",
+        "forward: waits at 127.0.0.1:81, leads to 10.0.0.2:80 on the overlay",
+        "forward: waits at port 82 here, leads to 10.0.0.2:80 on the overlay",
+        "reverse: waits at port 80 on the overlay, leads to 127.0.0.1:8000 here",
+    ):
+        assert line in said, said
+
+
 @pytest.mark.usefixtures("loopback_mtu")
 def test_check_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--json", str(write(tmp_path, FILE))]) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from wgvx import keys, mtu
@@ -14,6 +14,7 @@ from wgvx.config import (
     DgramAttach,
     NetworkConfig,
     PeerConfig,
+    StackAttach,
     StreamAttach,
     TapAttach,
     find,
@@ -166,7 +167,11 @@ def _explain_network(config: Config, network: NetworkConfig, tunnel: int) -> Non
     remotes = flood_list(config, network)
     followed = network.remotes is None and remotes
     origin = " (the first host address of each peer)" if followed else ""
-    rows = [(one.type, f"{one.name}, {_attachment(one)}") for one in network.attach]
+    rows: list[tuple[str, str]] = []
+    for one in network.attach:
+        rows.append((one.type, f"{one.name}, {_attachment(one)}"))
+        if isinstance(one, StackAttach):
+            rows += _ways(one)
     if network.netns is not None:
         rows.append(("namespace", network.netns))
     if network.bridge is not None:
@@ -193,6 +198,24 @@ def _attachment(attach: AttachConfig) -> str:
         case DgramAttach():
             return f"from {attach.local} to {attach.remote}"
     return f"MAC {format_mac(attach.mac)}, {_some(attach.addresses)}"
+
+
+def _ways(stack: StackAttach) -> Iterator[tuple[str, str]]:
+    """How it is reached, and what it reaches."""
+    if stack.gateways:
+        yield "  gateway", _some(stack.gateways)
+    yield "  names from", _some(stack.dns) if stack.dns else "this host's resolver"
+    if stack.socks5 is not None:
+        yield "  SOCKS5", f"waits at {stack.socks5}"
+    if stack.http is not None:
+        yield "  HTTP CONNECT", f"waits at {stack.http}"
+    for key, forwards in (("forward", stack.forward), ("reverse", stack.reverse)):
+        for forward in forwards:
+            listen, here, there = forward.listen, "here", "on the overlay"
+            if key == "reverse":
+                here, there = there, here
+            where = f"at {listen}" if listen.host else f"at port {listen.port} {here}"
+            yield f"  {key}", f"waits {where}, leads to {forward.target} {there}"
 
 
 def _explain_mtu(config: Config, tunnel: Tunnel) -> None:
