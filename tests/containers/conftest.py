@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from tests.containers.container import PODMAN_RUN, empty_root
 from tests.containers.seccomp import write_dockers
 from tests.netns.conftest import NETNS_TOOLS, lab  # noqa: F401 - a fixture, found by its name
 
-TOOLS = NETNS_TOOLS | {"podman": "podman", "runc": "runc"}
+TOOLS = NETNS_TOOLS | {"podman": "podman", "runc": "runc", "curl": "curl"}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -25,6 +26,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = sorted({package for tool, package in TOOLS.items() if shutil.which(tool) is None})
     if missing:
         pytest.skip(f"missing: apt-get install -y --no-install-recommends {' '.join(missing)}")
+    if importlib.util.find_spec("wgvx._stack") is None:
+        pytest.skip("wgvx was built without lwIP: ./dev lwip")
     if reason := _no_container():
         pytest.skip(f"this machine runs no container: {reason}")
 

@@ -27,7 +27,6 @@ USR_MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 # Docker and containerd give these by default, podman does not.
 DOCKERS_CAPABILITIES = ("--cap-add", "AUDIT_WRITE,MKNOD,NET_RAW")
-NET_ADMIN = ("--cap-add", "NET_ADMIN")
 TUN = ("--device", "/dev/net/tun")
 # A hostPath of Kubernetes; podman alone would have no devices work on what is mounted.
 TUN_VOLUME = ("--volume", "/dev/net/tun:/dev/net/tun:dev")

@@ -14,7 +14,8 @@ FOLDER = REPOSITORY / "docs" / "containers"
 COMPOSE = FOLDER / "compose.yaml"
 SIDECAR = FOLDER / "kubernetes" / "sidecar.yaml"
 RESTRICTED = FOLDER / "kubernetes" / "restricted.yaml"
-MANIFESTS = (SIDECAR, RESTRICTED)
+RESTRICTED_VM = FOLDER / "kubernetes" / "restricted-vm.yaml"
+MANIFESTS = (SIDECAR, RESTRICTED, RESTRICTED_VM)
 
 Document = dict[str, Any]
 

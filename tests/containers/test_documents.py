@@ -17,6 +17,7 @@ from tests.containers.documents import (
     FOLDER,
     MANIFESTS,
     RESTRICTED,
+    RESTRICTED_VM,
     containers,
     objects,
     security,
@@ -63,9 +64,10 @@ def test_kubernetes_has_such_objects(manifest: Path, version: tuple[str, ...]) -
     assert "failed" not in said
 
 
-def test_the_restricted_pod_keeps_to_its_profile() -> None:
-    """Kubernetes' pod security standards, "restricted", as far as its pod goes into it."""
-    (pod,) = objects(RESTRICTED, "Pod")
+@pytest.mark.parametrize("manifest", [RESTRICTED, RESTRICTED_VM], ids=lambda path: path.stem)
+def test_the_restricted_pods_keep_to_their_profile(manifest: Path) -> None:
+    """Kubernetes' pod security standards, "restricted", as far as these pods go into it."""
+    (pod,) = objects(manifest, "Pod")
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod["spec"])
     for volume in pod["spec"]["volumes"]:
         assert set(volume) - {"name"} <= {"configMap", "emptyDir", "secret"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import random
+import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,15 @@ import pytest
 
 from tests.containers.container import (
     DOCKERS_CAPABILITIES,
-    NET_ADMIN,
     TUN,
     TUN_VOLUME,
     Container,
 )
 from tests.containers.documents import RESTRICTED, SIDECAR, compose_options, pod_options
 from tests.containers.vm import Vm
-from tests.netns.lab import RUN_NETNS, Lab, Namespace, Process
-from tests.netns.nodes import VNI, WGVX, WgvxNode
+from tests.netns.lab import RUN_NETNS, Lab, Namespace, Process, eventually
+from tests.netns.nodes import VNI, WGVX, WgvxNode, overlay_address
+from tests.netns.ordinary import OrdinaryUser
 from tests.netns.traffic import assert_ping
 from tests.netns.vxlan_nodes import GoNode
 
@@ -30,6 +32,8 @@ pytestmark = pytest.mark.netns
 HERE, BEFOREHAND, PASSED = "TAP made here", "TAP made beforehand", "TAP passed in"
 NOBODY = 65534
 NAMESPACES, STREAM, DGRAM = "TAP in namespaces", "VM socket, stream", "VM socket, dgram"
+STACK = "userspace stack"
+DOWNLOAD = 3_000_000  # bytes
 
 
 class ContainedNode(WgvxNode):
@@ -41,13 +45,6 @@ class ContainedNode(WgvxNode):
         super().__init__(self.container, "a", host.index, address=address)
         self.node["state_dir"] = str(self.container.shared)
 
-    def refused(self, *args: str) -> str:
-        """What ``wgvx up`` says as it fails: exit status 1."""
-        process = self.launch(*args)
-        assert process.wait(20) == 1, process
-        assert "Traceback" not in process.stderr
-        return process.stderr
-
     def ports(self) -> dict[str, dict[str, Any]]:
         """The doctor's table."""
         report = json.loads(self.wgvx("doctor", "--json", check=False).stdout)
@@ -56,16 +53,53 @@ class ContainedNode(WgvxNode):
     def allowed(self) -> set[str]:
         return {what for what, row in self.ports().items() if row["ok"]}
 
-    @contextlib.contextmanager
-    def vm(self) -> Iterator[str]:
-        """A VM in the place of the TAP, in another container as it were; its address."""
-        socket = self.container.shared / "vm.sock"
-        self.networks = [
-            {"vni": VNI, "attach": [{"type": "stream", "name": "vm1", "listen": str(socket)}]}
-        ]
-        self.start()
-        with contextlib.closing(Vm(socket, self.address[4])):
-            yield self.address[4]
+
+def refused(node: WgvxNode, *args: str) -> str:
+    """What ``wgvx up`` says as it fails: exit status 1."""
+    process = node.launch(*args)
+    assert process.wait(20) == 1, process
+    assert "Traceback" not in process.stderr
+    return process.stderr
+
+
+def assert_works_without_tap(node: WgvxNode, folder: Path, host: Namespace, outside: str) -> None:
+    """A VM, as in another container, and a stack for applications, in one network, and no TAP: both
+    answer ``host``, and a file comes through the stack from a server there, at ``outside``.
+    """
+    vm, stack = node.address[4], overlay_address(101, 4)
+    path = folder / "vm.sock"
+    proxies = {"socks5": "127.0.0.1:1080", "http": "127.0.0.1:8080"}
+    node.networks = [
+        {
+            "vni": VNI,
+            "attach": [
+                {"type": "stream", "name": "vm1", "listen": str(path)},
+                {"type": "stack", "name": "apps", "address": [f"{stack}/24"], **proxies},
+            ],
+        }
+    ]
+    node.start()
+    with contextlib.closing(Vm(path, vm)):
+        assert_ping(host, vm)
+        assert_ping(host, stack)
+    body = random.Random(1).randbytes(DOWNLOAD)
+    (host.folder / "body").write_bytes(body)
+    host.start(sys.executable, "-m", "http.server", "--bind", outside, "8000", log="http")
+    eventually(lambda: _answers(host, outside), "the server listens")
+    for proxy in ("socks5h://127.0.0.1:1080", "http://127.0.0.1:8080"):
+        fetch = ("curl", "--silent", "--show-error", "--fail", "--max-time", "20", "--proxytunnel")
+        done = node.place.run(
+            *("sh", "-c", '"$@" | sha256sum', "sh", *fetch, "--proxy", proxy),
+            *("--noproxy", "", f"http://{outside}:8000/body"),
+        )
+        assert done.stdout.split()[0] == hashlib.sha256(body).hexdigest(), done.stderr
+    assert [one["type"] for one in node.network()["attach"]] == ["stream", "stack"]
+    node.stop()
+
+
+def _answers(host: Namespace, address: str) -> bool:
+    with contextlib.closing(host.socket(socket.AF_INET, socket.SOCK_STREAM)) as client:
+        return client.connect_ex((address, 8000)) == 0
 
 
 @pytest.fixture
@@ -88,7 +122,7 @@ def restricted(dockers_seccomp: Path) -> tuple[str, ...]:
     return (*pod_options(RESTRICTED, "wgvx"), "--security-opt", f"seccomp={dockers_seccomp}")
 
 
-def outside(node: ContainedNode, host: Namespace) -> WgvxNode:
+def outside(node: WgvxNode, host: Namespace) -> WgvxNode:
     """A peer of the node's, running; as it is with containers, the node has to call."""
     other = WgvxNode(host, "b", host.index)
     node.add_peer(other.id, underlay=4, persistent_keepalive=25)
@@ -97,43 +131,51 @@ def outside(node: ContainedNode, host: Namespace) -> WgvxNode:
     return other
 
 
+def test_a_user_on_a_host(lab: Lab, hosts: tuple[Namespace, Namespace]) -> None:
+    """Whose TAPs beforehand, passed in and rootless are tried in tests/netns."""
+    user = OrdinaryUser(lab, hosts[0])
+    address = {family: hosts[0].address(family) for family in (4, 6)}
+    node = WgvxNode(user, "a", 1, address=address)
+    said = refused(node)
+    assert "this takes CAP_NET_ADMIN" in said
+    assert "TAP in namespaces: `wgvx up NAME --rootless`" in said
+    assert 'type = "stream"' in said
+    other = outside(node, hosts[1])
+    assert_works_without_tap(node, user.folder, hosts[1], other.address[4])
+
+
 def test_root_in_a_default_container(
     lab: Lab, hosts: tuple[Namespace, Namespace], docker: tuple[str, ...]
 ) -> None:
     """No TAP, yet a VM's socket, with somebody else's WireGuard and the kernel's VXLAN outside."""
     node = ContainedNode(lab, hosts[0], *docker)
-    assert node.allowed() >= {PASSED, STREAM, DGRAM}
+    assert node.allowed() >= {PASSED, STREAM, DGRAM, STACK}
     assert node.allowed().isdisjoint({HERE, BEFOREHAND, NAMESPACES})
-    said = node.refused()
+    said = refused(node)
     assert "this takes CAP_NET_ADMIN" in said
     assert "to have it: `--cap-add NET_ADMIN" in said
     assert 'type = "stream"' in said
+    assert 'type = "stack"' in said
     assert "--rootless" not in said
-    said = node.refused("--rootless")
+    said = refused(node, "--rootless")
     assert "seccomp=unconfined" in said
     assert 'type = "stream"' in said
     far = GoNode(hosts[1], "b")
     far.start()
     node.add_peer(far.id, underlay=4, persistent_keepalive=25)
     far.add_peer(node.id, underlay=None)
-    with node.vm() as address:
-        assert_ping(hosts[1], address)
-        node.stop()
+    assert_works_without_tap(node, node.container.shared, hosts[1], far.address[4])
 
 
 @pytest.mark.parametrize(
     "options",
-    [
-        (*DOCKERS_CAPABILITIES, *NET_ADMIN),
-        compose_options("wgvx"),
-        pod_options(SIDECAR, "wgvx"),
-    ],
-    ids=["docker run", "compose", "sidecar"],
+    [compose_options("wgvx"), pod_options(SIDECAR, "wgvx")],
+    ids=["compose", "sidecar"],
 )
 def test_net_admin(
     lab: Lab, hosts: tuple[Namespace, Namespace], dockers_seccomp: Path, options: tuple[str, ...]
 ) -> None:
-    """A TAP made here, with a device node that is there, or that root may make."""
+    """A TAP made here: on the device that compose gives, and on one that the sidecar may make."""
     seccomp = ("--security-opt", f"seccomp={dockers_seccomp}")
     node = ContainedNode(lab, hosts[0], *options, *seccomp)
     other = outside(node, hosts[1])
@@ -155,14 +197,11 @@ def test_a_restricted_pod(
         assert not table[what]["ok"]
         assert "securityContext: " in table[what]["mend"]
     for args in ((), ("--rootless",)):
-        said = node.refused(*args)
+        said = refused(node, *args)
         assert 'type = "stream"' in said
         assert "`wgvx up NAME --rootless`" not in said
-    outside(node, hosts[1])
-    with node.vm() as address:
-        assert_ping(hosts[1], address)
-        assert node.show()["networks"][0]["attach"] == [{"type": "stream", "name": "vm1"}]
-        node.stop()
+    other = outside(node, hosts[1])
+    assert_works_without_tap(node, node.container.shared, hosts[1], other.address[4])
 
 
 @pytest.mark.parametrize("device", [TUN, TUN_VOLUME, None], ids=["device", "volume", "docker"])

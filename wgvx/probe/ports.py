@@ -18,6 +18,7 @@ from wgvx.ports.tun import NODE
 from wgvx.probe.finding import Finding
 from wgvx.probe.surroundings import Surroundings
 from wgvx.probe.taps import Attempt
+from wgvx.stack import glue
 
 HERE = "TAP made here"
 BEFOREHAND = "TAP made beforehand"
@@ -28,7 +29,6 @@ DGRAM = "VM socket, dgram"
 STACK = "userspace stack"
 
 STACK_MODULE = "wgvx._stack"
-STACK_MEND = "`apt-get install gcc libc6-dev python3-dev`, and install wgvx again"
 
 _DEVICE = f"--device {NODE}"
 _TUN_VOLUME = f"a volume `hostPath: {{path: {NODE}, type: CharDevice}}` mounted at {NODE}"
@@ -170,7 +170,7 @@ def _vm(what: str, kind: socket.SocketKind, unix: str, inet: str) -> Finding:
 
 def _stack() -> Finding:
     if importlib.util.find_spec(STACK_MODULE) is None:
-        return Finding(STACK, False, "it was not built", STACK_MEND)
+        return Finding(STACK, False, "it was not built", glue.MEND)
     return Finding(
         STACK,
         True,
