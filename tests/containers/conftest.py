@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.container import PODMAN_RUN, empty_root
+from tests.containers.container import RUN, empty_root, podman
 from tests.containers.seccomp import write_dockers
 from tests.netns.conftest import NETNS_TOOLS, lab  # noqa: F401 - a fixture, found by its name
 
@@ -37,7 +37,7 @@ def _no_container() -> str:
     """Why podman runs nothing here; empty where it does."""
     root = empty_root()
     try:
-        command = [*PODMAN_RUN, "--rm", "--network", "none", "--volume", "/usr:/usr:ro"]
+        command = [*podman(), *RUN, "--rm", "--network", "none", "--volume", "/usr:/usr:ro"]
         done = subprocess.run(
             [*command, "--rootfs", str(root), "true"], check=False, capture_output=True, text=True
         )

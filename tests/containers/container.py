@@ -6,6 +6,8 @@ which this machine's /usr, its Python and wgvx are mounted read-only.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import shutil
 import subprocess
@@ -19,10 +21,7 @@ from tests.netns.ordinary import REPOSITORY
 
 # podman asks for higher limits than a root without CAP_SYS_RESOURCE may have. Whatever becomes of
 # the tests, no container stays for longer than two minutes.
-PODMAN_RUN = (
-    *("podman", "run", "--runtime", "runc", "--timeout", "120"),
-    *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"),
-)
+RUN = ("run", "--timeout", "120", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
 USR_MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 # Docker and containerd give these by default, podman does not.
@@ -60,7 +59,7 @@ class Container(Place):
 
     def wrap(self, *command: str) -> list[str]:
         if self._process is not None and self._process.returncode() is None:
-            return ["podman", "exec", self._name, *command]
+            return [*podman(), "exec", self._name, *command]
         return [*self._run(), *command]
 
     def start(
@@ -75,18 +74,27 @@ class Container(Place):
         return self._process
 
     def _remove(self) -> None:
-        remove = ("podman", "rm", "--force", "--time", "1", "--ignore", self._name)
+        remove = (*podman(), "rm", "--force", "--time", "1", "--ignore", self._name)
         subprocess.run(remove, check=True, capture_output=True)
 
     def _run(self, *options: str) -> list[str]:
         mounts = [f"{path}:{path}:ro" for path in (*_needed(), self.folder)]
         mounts.append(f"{self.shared}:{self.shared}")
         return [
-            *(*PODMAN_RUN, "--rm", "--network", f"ns:{RUN_NETNS / self.host.name}"),
+            *(*podman(), *RUN, "--rm", "--network", f"ns:{RUN_NETNS / self.host.name}"),
             *(word for mount in mounts for word in ("--volume", mount)),
             *("--workdir", str(self.folder), "--env", "PYTHONWARNINGS=default"),
             *(*self.options, *options, "--rootfs", str(self._root)),
         ]
+
+
+@functools.cache
+def podman() -> tuple[str, ...]:
+    """podman with a storage of its own, on any file system; it goes with this process."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))
+    atexit.register(shutil.rmtree, folder)
+    storage = ("--storage-driver", "vfs", "--root", str(folder / "root"))
+    return ("podman", *storage, "--runroot", str(folder / "run"), "--runtime", "runc")
 
 
 def empty_root() -> Path:

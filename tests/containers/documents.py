@@ -62,6 +62,7 @@ def pod_options(manifest: Path, name: str) -> list[str]:
     (container,) = (one for one in containers(pod) if one["name"] == name)
     asked = security(pod, container)
     options = ["--user", f"{asked['runAsUser']}:{asked.get('runAsGroup', 0)}"]
+    options += ["--env", "KUBERNETES_SERVICE_HOST=10.96.0.1"]  # as every pod has it
     for key, option in (("drop", "--cap-drop"), ("add", "--cap-add")):
         values = asked["capabilities"].get(key, ())
         options += (word for value in values for word in (option, value))

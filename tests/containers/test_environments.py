@@ -196,6 +196,7 @@ def test_a_restricted_pod(
     for what in (HERE, BEFOREHAND, NAMESPACES):
         assert not table[what]["ok"]
         assert "securityContext: " in table[what]["mend"]
+        assert "docker" not in table[what]["mend"]
     for args in ((), ("--rootless",)):
         said = refused(node, *args)
         assert 'type = "stream"' in said
