@@ -15,7 +15,9 @@
 
 #define PIECES 1024 /* that wait for the host; small ones may fill less than the window */
 #define PARTS 64
+/* What a turn of the event loop is spent on: of one connection, and of all. */
 #define TURN_BYTES (256u << 10)
+#define TURN_TOTAL (2u << 20)
 #define SWEEP_MS 10000
 /* A connection with one end closed and nothing passing has been left by the other. */
 #define HALF_CLOSED_MS (10 * 60 * 1000)
@@ -341,18 +343,20 @@ static size_t gather(const struct connection *connection, struct iovec *parts)
 }
 
 /* False where the host has broken off. */
-static bool give_host(struct connection *connection)
+static bool give_host(struct stack *stack, struct connection *connection)
 {
     while (connection->writable && connection->count) {
         struct iovec parts[PARTS];
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = gather(connection, parts)};
         ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent > 0)
+        if (sent > 0) {
             taken(connection, (size_t)sent);
-        else if (errno == EAGAIN)
+            stack->turn_bytes += (size_t)sent;
+        } else if (errno == EAGAIN) {
             connection->writable = false;
-        else if (errno != EINTR)
+        } else if (errno != EINTR) {
             return false;
+        }
     }
     if (!connection->count && connection->overlay_ended && !connection->told_host) {
         shutdown(connection->fd, SHUT_WR);
@@ -389,6 +393,7 @@ static bool take_host(struct stack *stack, struct connection *connection)
         ssize_t got = recv(connection->fd, stack->scratch, wanted, MSG_DONTWAIT);
         if (got > 0) {
             budget -= (size_t)got;
+            stack->turn_bytes += (size_t)got;
             if (tcp_write(pcb, stack->scratch, (u16_t)got, TCP_WRITE_FLAG_COPY) != ERR_OK)
                 return false;
         } else if (got == 0) {
@@ -409,7 +414,7 @@ static void pump(struct stack *stack, struct connection *connection)
     if (connection->fd < 0) /* Python has yet to say what becomes of it. */
         return;
     connection->active_at = stack_now();
-    if (connection->was_reset || !give_host(connection)) {
+    if (connection->was_reset || !give_host(stack, connection)) {
         end(stack, connection, true);
         return;
     }
@@ -439,7 +444,7 @@ void connections_pump(struct stack *stack)
             stack->marked_end = &stack->marked;
         connection->marked = false;
         pump(stack, connection);
-        if (last)
+        if (last || stack->turn_bytes > TURN_TOTAL)
             break;
     }
     stack->more |= stack->marked != NULL;

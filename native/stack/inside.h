@@ -79,6 +79,7 @@ struct stack {
     struct connection *connections[MAX_CONNECTIONS];
     uint32_t connection_count, generation;
     struct connection *marked, **marked_end;
+    size_t turn_bytes; /* that passed in this turn */
     struct listener *listeners[MAX_LISTENERS];
     struct udp_socket *udp[MAX_UDP];
     uint32_t next_event; /* where take_event looks on */

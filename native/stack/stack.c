@@ -277,6 +277,7 @@ void stack_serve(struct stack *stack)
     struct epoll_event events[EVENTS_AT_ONCE];
     int count = epoll_wait(stack->epoll, events, EVENTS_AT_ONCE, 0);
     stack->more = false;
+    stack->turn_bytes = 0;
     for (int i = 0; i < count; i++) {
         uint64_t about = events[i].data.u64;
         if (about == ABOUT_FRAMES)

@@ -67,6 +67,8 @@ void stack_unlisten(struct stack *, uint32_t listener);
  * from it already. From here on bytes, half-closes and resets pass by themselves. False where the
  * connection is gone: the socket stays the caller's. */
 bool stack_join(struct stack *, uint32_t connection, int socket, const uint8_t *first, uint32_t length);
+/* Whether the station on the link that leads to this address, itself or the gateway, has told its MAC. */
+bool stack_answers(struct stack *, const stack_address *);
 /* Reset a connection that is not joined. */
 void stack_drop(struct stack *, uint32_t connection);
 /* How many connections there are. */

@@ -18,10 +18,10 @@ from wgvx.config import Address, Interface
 CONNECT_PATIENCE: Final = 20.0
 """Seconds that the far end has to answer."""
 
-MAX_DATAGRAM: Final = 65535
+NEIGHBOUR_PATIENCE: Final = 3.0
+"""Seconds that the station on the link has to tell its MAC."""
 
-FIRST_BYTES: Final = 65535
-"""The most that may have been read from a socket before it is joined."""
+MAX_DATAGRAM: Final = 65535
 
 MEND: Final = "build it with `./dev lwip` in a checkout of wgvx, or install wgvx with WGVX_LWIP=DIR"
 
@@ -192,12 +192,19 @@ class Stack:
         ENETUNREACH (no route), EHOSTUNREACH (nobody answers) or ENOBUFS (too many connections).
         """
         address = self.check_route(address)
-        number = self._lib.stack_connect(self._stack, self._packed(address, port))
+        packed = self._packed(address, port)
+        number = self._lib.stack_connect(self._stack, packed)
         if not number:
             raise OSError(errno.ENOBUFS, "too many connections")
         future = self._connecting[number] = self._loop.create_future()
         try:
             async with asyncio.timeout(CONNECT_PATIENCE):
+                await asyncio.wait((future,), timeout=NEIGHBOUR_PATIENCE)
+                if not future.done() and not self._lib.stack_answers(self._open(), packed):
+                    raise OSError(
+                        errno.EHOSTUNREACH,
+                        f"{address} cannot be reached: nobody answers on the link",
+                    )
                 await future
         except TimeoutError:
             self.drop(number)
