@@ -313,6 +313,13 @@ REFUSED = {
         + 'attach = [{ type = "stack", name = "x", address = ["10.0.0.9/24", "10.0.0.8/24"] }]\n',
         "attach 1, address: found more of IPv4, want 1 at most for a stack",
     ),
+    "a stack that listens elsewhere": (
+        NODE
+        + NETWORK
+        + 'attach = [{ type = "stack", name = "x", address = ["10.0.0.9/24"],'
+        + ' reverse = ["10.0.0.8:80:127.0.0.1:80"] }]\n',
+        'attach 1, reverse: found "10.0.0.8:80", want one of the stack\'s addresses, or none',
+    ),
     "attach name twice": (
         NODE + NETWORK + ATTACH_TWO.replace("t1", "t0"),
         'attach 2, name: the TAP "t0" is taken by [[network]] 1 (vni 4200), attach 1',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from itertools import chain, count
 from typing import NoReturn
 
@@ -267,6 +268,11 @@ def _stack(entry: Table, network: Table, name: str, mac: bytes, alone: bool) -> 
     for gateway in gateways:
         if not any(gateway in address.network for address in addresses):
             entry.refuse("gateway", str(gateway), "an address within a prefix of `address`")
+    reverse = entry.many("reverse", values.REMOTE_FORWARD) or ()
+    for forward in reverse:
+        host = forward.listen.host
+        if host and all(ip_address(host) != address.ip for address in addresses):
+            entry.refuse("reverse", str(forward.listen), "one of the stack's addresses, or none")
     return StackAttach(
         name,
         mac,
@@ -276,5 +282,5 @@ def _stack(entry: Table, network: Table, name: str, mac: bytes, alone: bool) -> 
         socks5=entry.one("socks5", values.ENDPOINT),
         http=entry.one("http", values.ENDPOINT),
         forward=entry.many("forward", values.LOCAL_FORWARD) or (),
-        reverse=entry.many("reverse", values.REMOTE_FORWARD) or (),
+        reverse=reverse,
     )
