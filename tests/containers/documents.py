@@ -66,6 +66,8 @@ def pod_options(manifest: Path, name: str) -> list[str]:
     for key, option in (("drop", "--cap-drop"), ("add", "--cap-add")):
         values = asked["capabilities"].get(key, ())
         options += (word for value in values for word in (option, value))
+    for sysctl in asked.get("sysctls", ()):
+        options += ["--sysctl", f"{sysctl['name']}={sysctl['value']}"]
     if not asked["allowPrivilegeEscalation"]:
         options += ["--security-opt", "no-new-privileges"]
     options += (word for path in _empty_folders(pod, container) for word in ("--tmpfs", path))
