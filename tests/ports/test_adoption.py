@@ -270,7 +270,7 @@ provisioner = Provisioner.start(rootless=False)
 port = provisioner.tap(TapRequest.from_json(json.loads(sys.argv[1])))
 port.set_offload(True, True)
 provisioner.ready()
-print(provisioner._broker.pid, flush=True)
+print(provisioner._channel.process.pid, flush=True)
 time.sleep(60)
 """
 

@@ -250,7 +250,7 @@ def test_a_failure_half_way_leaves_nothing(host: Namespace, provisioner: Provisi
 
 def test_ready_ends_the_broker_and_the_tap_stays(host: Namespace, provisioner: Provisioner) -> None:
     port = provisioner.tap(request(host))
-    broker = provisioner._broker
+    broker = provisioner._channel.process
     provisioner.ready()
     assert broker.returncode == 0
     assert port.write((MAC + PEER + ETHERTYPE).ljust(60))
@@ -261,8 +261,8 @@ def test_ready_ends_the_broker_and_the_tap_stays(host: Namespace, provisioner: P
 def test_a_killed_broker_is_an_error_that_says_so(
     host: Namespace, provisioner: Provisioner
 ) -> None:
-    provisioner._broker.kill()
-    provisioner._broker.wait()
+    provisioner._channel.process.kill()
+    provisioner._channel.process.wait()
     with pytest.raises(PortError, match="helper"):
         provisioner.tap(request(host))
 

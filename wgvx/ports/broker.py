@@ -3,9 +3,7 @@
 Theory of operation. Netlink and namespaces want a process of their own: pyroute2 cannot run inside
 an event loop, unshare(CLONE_NEWUSER) wants a single thread, and whoever gives an adopted TAP back
 must outlive a node that was killed. So the node starts this module with one end of a
-SOCK_SEQPACKET socket pair and sends it requests, one JSON object a message. Each is answered with
-one object, {"error": text, "denied": bool} where it failed (`denied`: with a PortDeniedError), and
-descriptors travel beside it (SCM_RIGHTS):
+socket pair (:mod:`wgvx.ports.channel`) and sends it requests:
 
   {"op": "start", "rootless": bool}  ->  {}                  [user namespace, network namespace]
   {"op": "tap", **TapRequest}        ->  {"adopted": bool}   [TAP ..., its network namespace]
@@ -20,10 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import signal
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,11 +28,12 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from wgvx.ports import mend, userns
+from wgvx.ports.channel import Answer
 from wgvx.ports.device import Device
 from wgvx.ports.errors import PortDeniedError, PortError
 from wgvx.ports.request import TapRequest
+from wgvx.ports.serving import serve
 
-MAX_MESSAGE = 65536
 NETNS_FOLDER = Path("/run/netns")
 
 
@@ -169,51 +165,38 @@ def _why_not_entered(netns: str | None, error: OSError) -> str:
     return f"network namespace {netns}: {error.strerror}"
 
 
-def serve(sock: socket.socket) -> None:
-    """Answer requests until the node is ready, and watch until it is gone."""
-    broker: Broker | None = None
-    try:
-        while message := sock.recv(MAX_MESSAGE):
-            reply: dict[str, Any] = {}
-            fds: list[int] = []
-            try:
-                request = json.loads(message)
-                match request.pop("op"):
-                    case "start":
-                        broker = Broker(request["rootless"])
-                        fds = broker.namespaces()
-                    case "tap" if broker:
-                        fds, adopted = broker.tap(TapRequest.from_json(request))
-                        reply = {"adopted": adopted}
-                    case "ready" if broker:
-                        reply = {"stays": broker.stays}
-                    case other:
-                        raise PortError(f"the broker cannot {other!r} now")
-            except PortError as error:
-                reply = {"error": str(error), "denied": isinstance(error, PortDeniedError)}
-            except (OSError, NetlinkError) as error:
-                why = f"the kernel refused to set up a port: {error}"
-                reply = {"error": why, "denied": False}
-            socket.send_fds(sock, [json.dumps(reply).encode()], fds)
-            for fd in fds:
-                os.close(fd)
-            if reply.get("stays") is False:
-                break
-    except OSError:
-        pass  # the node went away while we answered
-    finally:
+class Desk:
+    """What is asked of a broker, one request after the other."""
+
+    def __init__(self) -> None:
+        self._broker: Broker | None = None
+
+    def answer(self, op: str, request: dict[str, Any]) -> Answer:
+        """Raises PortError, OSError."""
+        try:
+            match op:
+                case "start" if not self._broker:
+                    self._broker = Broker(request["rootless"])
+                    return {}, self._broker.namespaces()
+                case "tap" if self._broker:
+                    fds, adopted = self._broker.tap(TapRequest.from_json(request))
+                    return {"adopted": adopted}, fds
+                case "ready" if self._broker:
+                    return {"stays": self._broker.stays}, []
+        except NetlinkError as error:
+            raise PortError(f"the kernel refused to set up a port: {error}") from error
+        raise PortError(f"the broker cannot {op!r} now")
+
+    def close(self) -> None:
+        """Give back what was adopted. Idempotent."""
+        broker, self._broker = self._broker, None
         if broker:
             broker.close()
 
 
 def main() -> int:
-    # The node says when to end, by closing its socket: not a terminal, nor a service manager that
-    # signals the whole group.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    with socket.socket(fileno=int(sys.argv[1])) as sock:
-        serve(sock)
-    return 0
+    desk = Desk()
+    return serve(int(sys.argv[1]), lambda op, request, _: desk.answer(op, request), desk.close)
 
 
 if __name__ == "__main__":

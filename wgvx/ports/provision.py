@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import array
-import json
 import logging
 import os
-import socket
-import subprocess
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from wgvx.ports import child
-from wgvx.ports.errors import PortDeniedError, PortError
-from wgvx.ports.request import MAX_QUEUES, TapRequest
+from wgvx.ports.channel import Channel
+from wgvx.ports.errors import PortError
+from wgvx.ports.request import TapRequest
 from wgvx.ports.tap import TapPort
 
 log = logging.getLogger(__name__)
 
 __all__ = ["Provisioner", "TapRequest"]
-
-ANSWER_SECONDS = 30.0
-END_SECONDS = 10.0
-MAX_ANSWER = 65536
-MAX_FDS = MAX_QUEUES + 1  # and a network namespace; the kernel allows 253 (SCM_MAX_FD)
 
 
 class Provisioner:
@@ -31,32 +22,27 @@ class Provisioner:
 
     descriptors: ClassVar[bool] = True
 
-    def __init__(self, rootless: bool) -> None:
+    def __init__(self, rootless: bool, channel: Channel) -> None:
         self._rootless = rootless
+        self._channel = channel
         self._ports: list[TapPort] = []
         self._user_fd = -1
         self._net_fds: dict[str | None, int] = {}
-        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._sock.settimeout(ANSWER_SECONDS)
-        with theirs:
-            # A session of its own: a terminal's ^C is for the node, which then closes us.
-            self._broker = subprocess.Popen(
-                child.command("wgvx.ports.broker", str(theirs.fileno())),
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
 
     @classmethod
-    def start(cls, rootless: bool) -> Provisioner:
-        """Start the broker and, `rootless`, make a user and a network namespace.
+    def start(cls, rootless: bool, channel: Channel | None = None) -> Provisioner:
+        """Start the broker and, `rootless`, make a user and a network namespace. With a `channel`
+        that is there already, its process is the broker, and stays when all is unmade.
 
         Raises :class:`PortError` where namespaces cannot be had; nothing is left then.
         """
-        provisioner = cls(rootless)
+        provisioner = (
+            Provisioner(rootless, Channel("wgvx.ports.broker"))
+            if channel is None
+            else _Guest(rootless, channel)
+        )
         try:
-            _, fds = provisioner._ask("start", rootless=rootless)
+            _, fds = provisioner._channel.ask("start", rootless=rootless)
             if rootless:
                 provisioner._user_fd, provisioner._net_fds[None] = fds
         except BaseException:
@@ -71,7 +57,7 @@ class Provisioner:
         name is /run/netns/NAME, or rootless one more of our own for each name. Raises
         :class:`PortError`; what was made before stays until `close`.
         """
-        reply, fds = self._ask("tap", **request.to_json())
+        reply, fds = self._channel.ask("tap", **request.to_json())
         if self._rootless:
             net_fd = fds.pop()
             if request.netns in self._net_fds:
@@ -105,7 +91,7 @@ class Provisioner:
 
     def ready(self) -> None:
         """Set-up is complete: the broker goes, unless it must restore a TAP at the end."""
-        reply, _ = self._ask("ready")
+        reply, _ = self._channel.ask("ready")
         if not reply["stays"]:
             self._end_broker()
 
@@ -123,37 +109,17 @@ class Provisioner:
         self._net_fds.clear()
 
     def _end_broker(self) -> None:
-        self._sock.close()
-        try:
-            self._broker.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._broker.kill()
-            self._broker.wait()
+        self._channel.close()
 
-    def _ask(self, op: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
-        """One request, its answer and the descriptors that came with it, close-on-exec."""
-        try:
-            self._sock.sendall(json.dumps({"op": op, **fields}).encode())
-            answer, fds = self._receive()
-        except TimeoutError as error:
-            raise PortError(f"setting up ports took longer than {ANSWER_SECONDS:.0f} s") from error
-        except OSError as error:
-            raise PortError(f"the helper that sets up ports is gone: {error.strerror}") from error
-        if not answer:
-            raise PortError("the helper that sets up ports ended; the reason stands above")
-        reply: dict[str, Any] = json.loads(answer)
-        if "error" in reply:
-            raise (PortDeniedError if reply["denied"] else PortError)(reply["error"])
-        return reply, fds
 
-    def _receive(self) -> tuple[bytes, list[int]]:
-        """One message and its descriptors. Not socket.recv_fds, which ignores its flags: what
-        comes would be inherited by every program that the node starts."""
-        fds = array.array("i")
-        answer, ancillary, _, _ = self._sock.recvmsg(
-            MAX_ANSWER, socket.CMSG_SPACE(MAX_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
-        )
-        for level, kind, data in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                fds.frombytes(data)
-        return answer, list(fds)
+class _Guest(Provisioner):
+    """On somebody else's channel, whose process has more to do."""
+
+    def ready(self) -> None:
+        """Nothing goes."""
+
+    def _end_broker(self) -> None:
+        try:
+            self._channel.ask("unmake")
+        except PortError as error:
+            log.warning("what was set up for TAPs may be left: %s", error)
