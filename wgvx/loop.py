@@ -9,16 +9,25 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def _loop_factory() -> LoopFactory:
     try:
         import uvloop
     except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+        return asyncio.new_event_loop
+    factory: LoopFactory = uvloop.new_event_loop
     return factory
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """As asyncio.run, on uvloop where that is installed."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+def run(
+    main: Coroutine[Any, Any, T], make: Callable[[LoopFactory], LoopFactory] | None = None
+) -> T:
+    """As asyncio.run, on uvloop where that is installed. ``make`` has a say in how the loop is
+    made."""
+    factory = _loop_factory()
+    if make is not None:
+        factory = make(factory)
+    with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)

@@ -10,11 +10,19 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
+from pathlib import Path
 
 from wgvx import offloads
-from wgvx.config import AttachConfig, Config, NetworkConfig, StackAttach, TapAttach, mtu_warnings
+from wgvx.config import (
+    AttachConfig,
+    Config,
+    NetworkConfig,
+    StackAttach,
+    TapAttach,
+    mtu_warnings,
+)
 from wgvx.dataplane.interface import Burst, DataPlane, WorkerDataPlane
 from wgvx.engine import Engine, PeerInfo
 from wgvx.keylog import KeyLog
@@ -23,11 +31,14 @@ from wgvx.mtu import overlay_mtu, tunnel_mtu
 from wgvx.ports.errors import PortGone
 from wgvx.ports.make import make_port
 from wgvx.ports.maker import Port, PortMaker
+from wgvx.privilege.confinement import Confinement, confine
+from wgvx.privilege.errands import Errands, HelpedErrands
+from wgvx.privilege.plan import make_plan, needs
 from wgvx.pump import LoopPump, Pump, WorkerPump, clock
 from wgvx.resolver import resolve
 from wgvx.route import route_mtu
 from wgvx.state import StampFile, state_directory
-from wgvx.underlay import UdpSocket, format_endpoint, format_host, open_sockets
+from wgvx.underlay import UdpSocket, format_endpoint, format_host
 from wgvx.underlay.sources import SourceWatch
 from wgvx.vxlan.neighbour import gratuitous_arp, unsolicited_advertisement
 from wgvx.wireguard.sessions import News
@@ -54,6 +65,7 @@ class Node:
     those that may be used, ``workers`` how many threads a data plane that has them is to run;
     ``key_log``, the caller's to close, is written every handshake's keys. ``passed`` are
     descriptors of TAPs that are there already, by name; they become the node's.
+    ``errands`` are done for it by whoever that is; the node itself where left out.
     ``start`` may raise PortError or UnderlayError; ``close`` undoes whatever was done, also after a
     start that failed half-way.
     """
@@ -68,6 +80,7 @@ class Node:
         workers: int = 1,
         key_log: KeyLog | None = None,
         passed: Mapping[str, int] | None = None,
+        errands: Errands | None = None,
     ) -> None:
         self.config = config
         self.dataplane = dataplane
@@ -92,8 +105,12 @@ class Node:
         self._serving = False
         self._closed = False
         self._ended: asyncio.Future[int] | None = None
+        self.errands = errands or Errands()
+        self.confinement = Confinement()
         self._stamps = StampFile(
-            state_directory(config.node.state_dir), public_key(config.node.private_key)
+            state_directory(config.node.state_dir),
+            public_key(config.node.private_key),
+            self.errands.store,
         )
         self.engine = Engine(
             dataplane,
@@ -107,7 +124,12 @@ class Node:
     # --- life --------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Bind, make the ports, begin to serve. Waits for no peer."""
+        """Prepare and serve."""
+        await self.prepare()
+        self.serve()
+
+    async def prepare(self) -> None:
+        """Bind and make the ports. Waits for no peer; no packet is read yet."""
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
         self._sockets = self._open_sockets(self.config.node.listen_port)
@@ -120,10 +142,26 @@ class Node:
         await self._look_up_all()
         self._choose_mtu()
         self._make_ports()
-        self._pump.start()
         self._sources = self._watch_sources()
+
+    def serve(self) -> None:
+        """Begin with packets."""
+        assert self._pump is not None
+        self._pump.start()
         self._announce()
         self._settle(clock())
+
+    def confine(self, steps: Set[str], files: Sequence[Path], children: Sequence[int]) -> None:
+        """Give up all that a node needs no more, between `prepare` and `serve`. ``files`` are its
+        sockets and locks, ``children`` processes that it may have to end. Raises PortError."""
+        assert isinstance(self.errands, HelpedErrands)
+        self.errands.seal(make_plan(self.config, self._stamps.path, files, self._workers))
+        wanted = needs(
+            self.config,
+            (*self.errands.children, *children),
+            opens=not self.errands.opens,
+        )
+        self.confinement = confine(steps, wanted)
 
     async def close(self) -> None:
         """Stop serving; remove what was created, give back what was adopted. Idempotent."""
@@ -197,8 +235,7 @@ class Node:
 
     def set_fwmark(self, fwmark: int) -> None:
         """Mark what is sent from now on. Raises UnderlayError without the privilege."""
-        for socket in self._sockets:
-            socket.set_fwmark(fwmark)
+        self.errands.set_fwmark(self._sockets, fwmark)
         self.fwmark = fwmark
 
     def _watch_sources(self) -> SourceWatch | None:
@@ -213,7 +250,7 @@ class Node:
             return None
 
     def _open_sockets(self, port: int) -> list[UdpSocket]:
-        return open_sockets(port, self.fwmark, self._workers)
+        return self.errands.open_sockets(port, self.fwmark, self._workers)
 
     def _make_pump(self) -> Pump:
         """Workers need descriptors; where ports have none the event loop pumps."""
@@ -251,6 +288,7 @@ class Node:
                     queues=self._workers,
                     vnet_header=self._pump.vnet_header,
                     gso_max_size=self._pump.gso_max_size(mtu),
+                    outside=self.errands,
                 )
                 port = self.engine.add_port(network.vni, device.mac)
                 self.attachments.append((network, attach, port, mtu))
@@ -380,7 +418,7 @@ class Node:
         while info.endpoint_name is not None:
             families = frozenset(socket.address_length for socket in self._sockets)
             async with self._lookup_slots:
-                endpoint = await resolve(info.endpoint_name, families)
+                endpoint = await resolve(info.endpoint_name, families, self.errands.look_up)
             if self.engine.peers.get(info.public_key) is not info:
                 return
             if endpoint is not None:

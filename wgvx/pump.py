@@ -12,6 +12,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from wgvx.dataplane.interface import Burst, DataPlane, WorkerDataPlane
 from wgvx.mtu import largest_segment
@@ -61,7 +62,7 @@ class Pump(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Begin with the ports."""
+        """Begin to read."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -75,14 +76,15 @@ class LoopPump(Pump):
         self._loop = asyncio.get_running_loop()
         self._dataplane = dataplane
         self._guard = guard
-        self._readers: set[int] = set()
+        self._readers: dict[int, Callable[[], None]] = {}
+        self._reads = False
         self._devices: dict[int, tuple[Port, int]] = {}
         """With the descriptor that is read, -1 for none."""
 
     def add_sockets(self, sockets: Sequence[UdpSocket]) -> None:
         for socket in sockets:
             self._dataplane.connect_socket(socket.address_length, socket)
-            self._read(socket.fileno(), self._on_socket, socket)
+            self._read(socket.fileno(), partial(self._on_socket, socket))
 
     def remove_sockets(self, sockets: Sequence[UdpSocket]) -> None:
         for socket in sockets:
@@ -100,22 +102,25 @@ class LoopPump(Pump):
         if before >= 0:
             self._forget(before)
         if descriptor >= 0:
-            self._read(descriptor, self._on_port, port)
+            self._read(descriptor, partial(self._on_port, port))
 
     def start(self) -> None:
-        """They are read already."""
+        self._reads = True
+        for descriptor, callback in self._readers.items():
+            self._loop.add_reader(descriptor, callback)
 
     def stop(self) -> None:
         for descriptor in list(self._readers):
             self._forget(descriptor)
 
-    def _read(self, descriptor: int, callback: Callable[..., None], *args: object) -> None:
-        self._readers.add(descriptor)
-        self._loop.add_reader(descriptor, callback, *args)
+    def _read(self, descriptor: int, callback: Callable[[], None]) -> None:
+        self._readers[descriptor] = callback
+        if self._reads:
+            self._loop.add_reader(descriptor, callback)
 
     def _forget(self, descriptor: int) -> None:
-        self._readers.discard(descriptor)
-        self._loop.remove_reader(descriptor)
+        if self._readers.pop(descriptor, None) is not None and self._reads:
+            self._loop.remove_reader(descriptor)
 
     def _on_socket(self, socket: UdpSocket) -> None:
         now = clock()

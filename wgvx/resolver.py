@@ -1,52 +1,30 @@
-"""Endpoint names to addresses, off the event loop."""
+"""Endpoint names to addresses."""
 
 from __future__ import annotations
 
-import socket
-from ipaddress import ip_address
-from typing import cast
+from collections.abc import Awaitable, Callable
 
 from wgvx.config import EndpointName
-from wgvx.threads import in_thread
+from wgvx.hosts import Place, look_up
 from wgvx.underlay import endpoint_from_sockaddr
 from wgvx.wireguard.sessions import Endpoint
 
-Address = tuple[str, int] | tuple[str, int, int, int]
-Answer = list[Address]
 
-
-async def resolve(name: EndpointName, families: frozenset[int]) -> Endpoint | None:
+async def resolve(
+    name: EndpointName,
+    families: frozenset[int],
+    look_up: Callable[[EndpointName], Awaitable[list[Place]]] = look_up,
+) -> Endpoint | None:
     """The first address of a name in a family that we have a socket in; None where there is none.
 
-    ``families`` are address lengths, 4 and 16. A name server that does not answer blocks a thread
-    of its own, which the end of the process does not wait for; an address needs none.
+    ``families`` are address lengths, 4 and 16; ``look_up`` finds all addresses.
     """
     try:
-        if is_numeric(name):
-            addresses = _lookup(name)
-        else:
-            addresses = await in_thread(lambda: _lookup(name), "resolver")
+        places = await look_up(name)
     except OSError:
         return None
-    for address in addresses:
+    for _, address in places:
         endpoint = endpoint_from_sockaddr(address)
         if len(endpoint.ip) in families:
             return endpoint
     return None
-
-
-def is_numeric(name: EndpointName) -> bool:
-    """Whether there is nothing to look up: an address, with or without a scope."""
-    try:
-        ip_address(name.host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
-def _lookup(name: EndpointName) -> Answer:
-    try:
-        found = socket.getaddrinfo(name.host, name.port, type=socket.SOCK_DGRAM)
-    except UnicodeError as error:
-        raise OSError(str(error)) from None
-    return [cast("Address", address) for _, _, _, _, address in found]

@@ -18,6 +18,8 @@ RTM_GETLINK: Final = 18
 RTM_GETROUTE: Final = 26
 _NLMSG_ERROR: Final = 2
 
+_IFLA_IFNAME: Final = 3
+_IFINFO: Final = struct.Struct("=BxHiII")  # struct ifinfomsg
 _HEADER: Final = struct.Struct("=IHHII")
 _ATTRIBUTE: Final = struct.Struct("=HH")
 _ERROR: Final = struct.Struct("=i")
@@ -40,6 +42,14 @@ def ask(kind: int, flags: int, body: bytes) -> bytes:
         if code:
             raise OSError(code, os.strerror(code))
     return answer[_HEADER.size : length]
+
+
+def interface_index(name: str) -> int:
+    """As if_nametoindex(3), which opens a socket of a family that a confined node may not have.
+    Raises OSError where there is no such interface."""
+    body = _IFINFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
+    answer = ask(RTM_GETLINK, 0, body)
+    return int(_IFINFO.unpack_from(answer)[2])
 
 
 def attribute(kind: int, value: bytes) -> bytes:

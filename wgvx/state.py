@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from wgvx.wireguard.tai64n import TimestampSource
@@ -35,11 +36,17 @@ def state_directory(configured: Path | None) -> Path:
 
 class StampFile:
     """The file behind a :class:`TimestampSource`. What cannot be read or written is kept in memory,
-    with one warning.
+    with one warning. ``write`` is who writes it, :func:`write_bound` or somebody in its place.
     """
 
-    def __init__(self, directory: Path, public_key: bytes) -> None:
-        self._path = directory / f"{hashlib.blake2s(public_key, digest_size=16).hexdigest()}.tai64n"
+    def __init__(
+        self,
+        directory: Path,
+        public_key: bytes,
+        write: Callable[[Path, int], None] | None = None,
+    ) -> None:
+        self.path = directory / f"{hashlib.blake2s(public_key, digest_size=16).hexdigest()}.tai64n"
+        self._write = write or write_bound
         self._warned = False
         self.source = TimestampSource(self._load(), self._store)
 
@@ -50,7 +57,7 @@ class StampFile:
 
     def _load(self) -> int:
         try:
-            bound = int(self._path.read_text())
+            bound = int(self.path.read_text())
             if not 0 <= bound < LATEST:
                 raise ValueError
             return bound
@@ -63,28 +70,13 @@ class StampFile:
             log.warning(
                 "%s: holds no time and is written anew; where the clock was set back since, peers "
                 "may ignore this node until it has caught up",
-                self._path,
+                self.path,
             )
             return 0
 
     def _store(self, bound: int) -> None:
-        """Durable when this returns: written beside, synced, and put in place in one step."""
-        temporary = self._path.with_suffix(".new")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            temporary.unlink(missing_ok=True)
-            # A folder that others can write may hold a link in its place.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(temporary, flags, 0o600), "w") as file:
-                file.write(f"{bound}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)  # The new name is the folder's to keep.
-            finally:
-                os.close(folder)
+            self._write(self.path, bound)
         except OSError as error:
             self._warn(error)
 
@@ -94,6 +86,26 @@ class StampFile:
             log.warning(
                 "%s: %s; handshake stamps are not kept: after a restart with the clock set back, "
                 "peers may ignore this node. Set `state_dir` in [node] to a folder of your own",
-                self._path,
+                self.path,
                 error.strerror,
             )
+
+
+def write_bound(path: Path, bound: int) -> None:
+    """Durable when this returns: written beside, synced, and put in place in one step. Raises
+    OSError."""
+    temporary = path.with_suffix(".new")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary.unlink(missing_ok=True)
+    # A folder that others can write may hold a link in its place.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(temporary, flags, 0o600), "w") as file:
+        file.write(f"{bound}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)  # The new name is the folder's to keep.
+    finally:
+        os.close(folder)

@@ -320,6 +320,7 @@ def test_show_of_several_nodes_and_long_lists(capsys: pytest.CaptureFixture[str]
         f"  public key: {key}",
         "  listening port: 51820",
         "  data plane: reference (cryptography), offloads: none",
+        "  confined by: nothing",
     ]
     assert capsys.readouterr().out.splitlines() == [
         "node: n1",

@@ -293,3 +293,37 @@ os._exit(0)
 )
 def test_exit_status_of_a_returncode(returncode: int, status: int) -> None:
     assert exit_status(returncode) == status
+
+
+def test_a_command_that_waits_for_a_word(user: User) -> None:
+    """With the word it runs; where there will be none, or it is interrupted before, it does not."""
+    facts = user.facts(
+        PRELUDE
+        + """
+provisioner.ready()
+user_fd, net_fd = provisioner.namespace(None)
+def held(act):
+    wait_fd, go_fd = os.pipe()
+    with enter(user_fd, net_fd, ["echo", "begun"], wait_fd=wait_fd, stdout=subprocess.PIPE,
+               stderr=subprocess.STDOUT) as process:
+        os.close(wait_fd)
+        act(process, go_fd)
+        os.close(go_fd)
+        said = process.communicate()[0].decode()
+        return [said, process.returncode]
+def interrupt(process, _):
+    # It waits in a pipe, and has the signal's default then.
+    while "pipe" not in Path(f"/proc/{process.pid}/wchan").read_text():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.wait()
+result = {
+    "told": held(lambda _, go_fd: os.write(go_fd, b"x")),
+    "never told": held(lambda *_: None),
+    "interrupted": held(interrupt),
+}
+provisioner.close()
+print(json.dumps(result))
+"""
+    )
+    assert facts == {"told": ["begun\n", 0], "never told": ["", 125], "interrupted": ["", -2]}

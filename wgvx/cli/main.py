@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
-import os
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol, cast
 
 from wgvx import __version__
@@ -188,9 +186,8 @@ def _flush(status: int) -> int:
     except OSError as error:
         if status == 0 and not isinstance(error, BrokenPipeError):
             output.error(f"standard output: {_reason(error)}")
-        # Python flushes again at its end; let that go nowhere instead of failing once more.
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        # Python would flush again at its end, and fail once more.
+        sys.stdout = None
         return status or 1
     return status
 

@@ -85,12 +85,14 @@ def print_node(node: dict[str, Any]) -> None:
     output.title(f"node: {node['name']}")
     offloads = ", ".join(name for name, on in node["offloads"].items() if on) or "none"
     # A node that was started before an upgrade does not tell.
+    confinement = node.get("confinement", {})
     workers = f", {number} workers" if (number := node.get("workers", 1)) > 1 else ""
     output.fields(
         [
             ("public key", node["public_key"] or "none"),
             ("listening port", node["listen_port"]),
             ("data plane", f"{node['dataplane']} ({node['aead']}){workers}, offloads: {offloads}"),
+            ("confined by", ", ".join(name for name, on in confinement.items() if on) or "nothing"),
         ]
     )
     for peer in node["peers"]:

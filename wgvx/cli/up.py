@@ -7,14 +7,14 @@ import asyncio
 import logging
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Set
 from functools import partial
 from pathlib import Path
 
 from wgvx import offloads, probe
 from wgvx.cli import logs
+from wgvx.cli.command import Command
 from wgvx.cli.output import UserError, usage
 from wgvx.config import Config, TapAttach, find, load
 from wgvx.control.paths import AlreadyRunning, NodeLock, NoFolder
@@ -26,10 +26,12 @@ from wgvx.keylog import KeyLog
 from wgvx.loop import run as run_loop
 from wgvx.node import Node
 from wgvx.ports.errors import PortDeniedError, PortError, PortGone
-from wgvx.ports.namespace import enter, exit_status
 from wgvx.ports.passed import assign, named_descriptors
 from wgvx.ports.provision import Provisioner
 from wgvx.ports.request import MAX_QUEUES
+from wgvx.privilege import confinement
+from wgvx.privilege.errands import Errands, HelpedErrands
+from wgvx.privilege.plan import names_wanted
 from wgvx.underlay import UnderlayError
 
 log = logging.getLogger(__name__)
@@ -37,9 +39,6 @@ log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FAILED = 1
 FAILED_WITH_COMMAND = 125
-
-COMMAND_PATIENCE = 5.0
-"""Seconds that COMMAND has to act on SIGTERM once the node ends without it."""
 
 SLOWER = (
     "the native data plane is not here: the reference one, in Python, serves, many times slower "
@@ -124,6 +123,15 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="append every handshake's private keys to FILE, with which Wireshark decrypts a "
         "capture of this node (its preference wg.keylog_file)",
     )
+    parser.add_argument(
+        "--confine",
+        metavar="LIST",
+        type=_steps,
+        default=confinement.ALL,
+        help="what the node gives up before the first packet, some of caps (capabilities), nnp "
+        "(new privileges) and seccomp (system calls), or none; a helper process keeps what is "
+        "needed later (default: all)",
+    )
     parser.add_argument("--verbose", "-v", action="store_true", help="log more")
 
 
@@ -147,23 +155,29 @@ def run(args: argparse.Namespace) -> int:
     key_log = _open_key_log(args.key_log)
     try:
         lock = NodeLock(config.name)
+        errands = Errands()
         try:
             passed = assign(dict(args.tap_fd or ()), _taps(config))
             needs_ports = rootless or any(name not in passed for name in _taps(config))
-            provision = partial(Provisioner.start, rootless) if needs_ports else None
+            if args.confine:
+                errands = HelpedErrands(opens=not rootless, names=names_wanted(config))
+            provision = partial(Provisioner.start, rootless, errands.channel)
             node = Node(
                 config,
                 dataplane,
-                provision,
+                provision if needs_ports else None,
                 offloads=args.offload,
                 workers=args.workers,
                 key_log=key_log,
                 passed=passed,
+                errands=errands,
             )
             slower = args.dataplane is None and dataplane.name == "reference"
-            return run_loop(_serve(node, config, lock, command, slower=slower))
+            serving = _serve(node, lock, command, args.confine, slower=slower)
+            return run_loop(serving, confinement.make_loop if args.confine else None)
         finally:
-            lock.release()
+            lock.release(errands.unlink)
+            errands.close()
     except PortDeniedError as denied:
         raise UserError(f"{denied}\n{probe.other_ways(rootless)}", _failed(command)) from None
     except (AlreadyRunning, NoFolder, PortError, PortGone, UnderlayError) as error:
@@ -216,6 +230,13 @@ def _offloads(text: str) -> frozenset[str]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _steps(text: str) -> frozenset[str]:
+    try:
+        return confinement.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _workers(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_QUEUES:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MAX_QUEUES}")
@@ -223,23 +244,32 @@ def _workers(text: str) -> int:
 
 
 async def _serve(
-    node: Node, config: Config, lock: NodeLock, command: list[str] | None, *, slower: bool
+    node: Node, lock: NodeLock, command: list[str] | None, steps: Set[str], *, slower: bool
 ) -> int:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, node.stop)
     control, uapi = ControlServer(node, lock), UapiServer(node)
+    held: Command | None = None
     try:
-        await node.start()
+        await node.prepare()
         await control.start()
         await uapi.start()
-        _say_ready(config.name, command)
+        if command is not None:
+            held = Command(node, command)
+        if steps:
+            files = [lock.path, lock.socket, *([uapi.path] if uapi.path else ())]
+            node.confine(steps, files, [held.pid] if held else [])
+        node.serve()
+        _say_ready(node.config.name, command)
         if slower:
             log.warning(SLOWER)
-        if command is None or node.is_ending:
+        if held is None or node.is_ending:
             return await node.ended()
-        return await _with_command(node, command)
+        return await held.run()
     finally:
+        if held is not None:
+            held.close()
         await control.close()
         await uapi.close()
         await node.close()
@@ -256,51 +286,3 @@ def _say_ready(name: str, command: list[str] | None) -> None:
     except OSError as error:  # A full disk, say.
         stream = "standard output" if command is None else "standard error"
         raise UserError(f"{stream}: {error.strerror}", _failed(command)) from None
-
-
-async def _with_command(node: Node, command: list[str]) -> int:
-    """Run COMMAND in the node's namespace; its end is the node's."""
-    namespaces = node.namespace(None)
-    assert namespaces is not None
-    process = enter(*namespaces, command)
-    loop = asyncio.get_running_loop()
-    # The terminal sends SIGINT to the whole foreground group: it is COMMAND's to act on.
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, _passer(process, number))
-    command_ended = asyncio.ensure_future(_process_end(process))
-    node_ended = asyncio.ensure_future(node.ended())
-    await asyncio.wait((command_ended, node_ended), return_when=asyncio.FIRST_COMPLETED)
-    if not command_ended.done():
-        process.terminate()
-        await asyncio.wait((command_ended,), timeout=COMMAND_PATIENCE)
-        if not command_ended.done():
-            process.kill()
-        await command_ended
-        status = node_ended.result()
-        return FAILED_WITH_COMMAND if status else exit_status(command_ended.result())
-    node_ended.cancel()
-    return exit_status(command_ended.result())
-
-
-def _passer(process: subprocess.Popen[bytes], number: signal.Signals) -> Callable[[], None]:
-    return lambda: process.send_signal(number)
-
-
-async def _process_end(process: subprocess.Popen[bytes]) -> int:
-    """The return code of a process, without a thread that waits for it."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-    descriptor = os.pidfd_open(process.pid)
-
-    def on_end() -> None:
-        loop.remove_reader(descriptor)
-        ended.set_result(None)
-
-    loop.add_reader(descriptor, on_end)
-    try:
-        await ended
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-    return process.wait()

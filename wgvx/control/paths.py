@@ -9,7 +9,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -83,7 +83,7 @@ class NodeLock:
     def __init__(self, name: str) -> None:
         self.folder = _writable_folder()
         self.name = name
-        self._path = self.folder / f"{name}.lock"
+        self.path = self.folder / f"{name}.lock"
         for other in folders():
             if other != self.folder and is_locked(other / f"{name}.lock"):
                 raise AlreadyRunning(f"node {name} runs already")
@@ -92,7 +92,7 @@ class NodeLock:
     def _acquire(self) -> IO[str]:
         until = time.monotonic() + ASKING_SECONDS
         while True:
-            file = self._path.open("a")
+            file = self.path.open("a")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -105,7 +105,7 @@ class NodeLock:
                     f"node {self.name} runs already: stop it with `wgvx down {self.name}`"
                 ) from None
             # Whoever held it may have removed it between our open and our lock.
-            if self._path.exists() and self._path.samefile(f"/proc/self/fd/{file.fileno()}"):
+            if self.path.exists() and self.path.samefile(f"/proc/self/fd/{file.fileno()}"):
                 return file
             file.close()
 
@@ -114,9 +114,13 @@ class NodeLock:
         """Where the node's control socket belongs."""
         return self.folder / f"{self.name}.sock"
 
-    def release(self) -> None:
-        """The node has ended, and everything it created is gone, this file with it."""
-        self._path.unlink(missing_ok=True)
+    def release(self, unlink: Callable[[Path], None] | None = None) -> None:
+        """The node has ended, and everything it created is gone, this file with it; ``unlink``
+        takes its name away where we may not."""
+        if unlink is None:
+            self.path.unlink(missing_ok=True)
+        else:
+            unlink(self.path)
         self._file.close()
 
 

@@ -51,7 +51,9 @@ class ControlServer:
 
     def __init__(self, node: Node, lock: NodeLock) -> None:
         self._node = node
-        self._server = UnixServer(lock.socket, MODE, LONGEST_REQUEST, self._converse)
+        self._server = UnixServer(
+            lock.socket, MODE, LONGEST_REQUEST, self._converse, node.errands.unlink
+        )
         self._commands: dict[str, Callable[[dict[str, Any]], Any]] = {
             "show": lambda _: status.show(node),
             "fdb": lambda request: status.fdb(node, self._vni(request, required=False)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from wgvx import offloads
@@ -29,6 +30,7 @@ def show(node: Node) -> dict[str, Any]:
         "aead": dataplane.aead,
         "workers": node.workers,
         "offloads": {name: name in dataplane.offloads for name in offloads.NAMES},
+        "confinement": asdict(node.confinement),
         "tunnel_mtu": node.tunnel_mtu,
         "peers": [_peer(node, info) for info in engine.peers.values()],
         "networks": [_network(node, vni) for vni in engine.networks],

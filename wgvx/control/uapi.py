@@ -17,6 +17,7 @@ from wgvx.engine import Engine, PeerInfo
 from wgvx.keys import clamped
 from wgvx.node import Node
 from wgvx.pump import clock
+from wgvx.rtnetlink import interface_index
 from wgvx.underlay import UnderlayError, format_endpoint
 from wgvx.wireguard.allowed_ips import Prefix
 from wgvx.wireguard.constants import SECOND
@@ -146,7 +147,7 @@ def _endpoint(value: str) -> Endpoint:
     host, percent, zone = host[1:-1].partition("%")
     scope = 0
     if percent:  # wg(8) writes what getnameinfo(3) gives: the name of the interface.
-        scope = _number(zone, 2**32 - 1) if zone.isdigit() else socket.if_nametoindex(zone)
+        scope = _number(zone, 2**32 - 1) if zone.isdigit() else interface_index(zone)
     return Endpoint(socket.inet_pton(socket.AF_INET6, host), number, scope)
 
 

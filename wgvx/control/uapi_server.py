@@ -27,7 +27,14 @@ class UapiServer:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._path = FOLDER / f"{node.config.name}.sock"
-        self._server = UnixServer(self._path, MODE, LONGEST_LINE, self._converse)
+        self._server = UnixServer(
+            self._path, MODE, LONGEST_LINE, self._converse, node.errands.unlink
+        )
+
+    @property
+    def path(self) -> Path | None:
+        """The socket's, if there is one."""
+        return self._path if self._server.serves else None
 
     async def start(self) -> None:
         """Begin to answer, if the socket can be had."""

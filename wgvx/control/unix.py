@@ -32,7 +32,8 @@ class UnixServer:
     """Serves every caller of one socket until closed.
 
     ``converse(reader, writer)`` talks to one caller; a ValueError or ConnectionError of it ends the
-    connection and nothing else. ``limit`` is a line's in bytes.
+    connection and nothing else. ``limit`` is a line's in bytes, ``unlink`` takes the socket's name
+    away in the end.
     """
 
     def __init__(
@@ -41,13 +42,20 @@ class UnixServer:
         mode: int,
         limit: int,
         converse: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+        unlink: Callable[[Path], None],
     ) -> None:
         self._path = path
         self._mode = mode
         self._limit = limit
         self._converse = converse
+        self._unlink = unlink
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.StreamWriter] = set()
+
+    @property
+    def serves(self) -> bool:
+        """Whether it was started."""
+        return self._server is not None
 
     async def start(self) -> None:
         """Begin to answer."""
@@ -59,7 +67,7 @@ class UnixServer:
         """Answer no more; the socket is gone. What a caller does not read now, it will never."""
         if self._server is None:
             return
-        self._path.unlink(missing_ok=True)
+        self._unlink(self._path)
         self._server.close()
         for client in self._clients:
             if client.transport.get_write_buffer_size():

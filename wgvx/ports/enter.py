@@ -1,6 +1,8 @@
 """The program behind `namespace.enter`: goes into the namespaces and becomes the command.
 
-Usage: enter USER_FD NET_FD -- COMMAND [ARGUMENT ...]
+Usage: enter USER_FD NET_FD WAIT_FD -- COMMAND [ARGUMENT ...]
+
+WAIT_FD is read from before; at its end without a byte COMMAND is not wanted any more. -1: no wait.
 """
 
 from __future__ import annotations
@@ -18,8 +20,14 @@ NOT_FOUND = 127
 
 
 def main() -> int:
-    user_fd, net_fd = int(sys.argv[1]), int(sys.argv[2])
-    command = sys.argv[4:]
+    user_fd, net_fd, wait_fd = map(int, sys.argv[1:4])
+    command = sys.argv[5:]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # To end by it is no error of ours.
+    if wait_fd >= 0:
+        if not os.read(wait_fd, 1):
+            return CANNOT_ENTER
+        os.close(wait_fd)
     try:
         userns.setns(user_fd, userns.CLONE_NEWUSER)
         userns.setns(net_fd, userns.CLONE_NEWNET)

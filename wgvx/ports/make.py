@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from wgvx.config import AttachConfig, DgramAttach, NetworkConfig, StackAttach, StreamAttach
 from wgvx.ports.errors import PortError
 from wgvx.ports.maker import Port, PortMaker
+from wgvx.ports.outside import Outside
 from wgvx.ports.passed import passed_tap
 from wgvx.ports.request import TapRequest
 from wgvx.ports.stack import StackPort
@@ -23,17 +24,18 @@ def make_port(
     queues: int,
     vnet_header: bool,
     gso_max_size: int | None,
+    outside: Outside,
 ) -> Port:
-    """Of this overlay MTU. ``maker`` makes TAPs, ``passed`` are descriptors of some, by name; the
-    others as in :class:`TapRequest`. Raises PortError.
+    """Of this overlay MTU. ``maker`` makes TAPs, ``passed`` are descriptors of some, by name;
+    ``outside`` is for VMs' ports, the others as in :class:`TapRequest`. Raises PortError.
     """
     match attach:
         case StreamAttach():
-            return StreamPort(attach)
+            return StreamPort(attach, outside)
         case DgramAttach():
-            return DgramPort(attach)
+            return DgramPort(attach, outside)
         case StackAttach():
-            return StackPort(attach, mtu)
+            return StackPort(attach, mtu, outside)
     if attach.name in passed:
         if network.addresses or network.bridge:
             raise PortError(

@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 from wgvx.config import StackAttach
 from wgvx.dataplane.interface import Framing
 from wgvx.ports.errors import PortError
+from wgvx.ports.outside import HERE, Outside
 from wgvx.stack.glue import Stack, StackMissing
 from wgvx.stack.ways import Way, WayBlocked, open_ways
 
@@ -23,12 +24,14 @@ BUFFER: Final = 1024 * 1024
 
 
 class StackPort:
-    """One stack with all its proxies and forwards. ``mtu`` is the overlay's."""
+    """One stack with all its proxies and forwards. ``mtu`` is the overlay's, ``outside``
+    looks names up that are the host's."""
 
     type: ClassVar[str] = "stack"
     framing: ClassVar[Framing] = Framing.BARE
 
-    def __init__(self, attach: StackAttach, mtu: int) -> None:
+    def __init__(self, attach: StackAttach, mtu: int, outside: Outside = HERE) -> None:
+        self._outside = outside
         self.name = attach.name
         self.mac = attach.mac
         self.fds: tuple[int, ...] = ()
@@ -59,7 +62,7 @@ class StackPort:
                 gateways=attach.gateways,
                 failed=self._failed,
             )
-            self._ways = open_ways(self._stack, attach)
+            self._ways = open_ways(self._stack, attach, self._outside.look_up)
         except (StackMissing, WayBlocked) as error:
             self.close()
             raise PortError(f"stack {self.name}: {error}") from error

@@ -13,15 +13,15 @@ import errno
 import logging
 import os
 import socket
-import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-from wgvx.config import DgramAttach, EndpointName, SocketAddress, StreamAttach
+from wgvx.config import DgramAttach, SocketAddress, StreamAttach
 from wgvx.dataplane.interface import Framing
 from wgvx.ports.errors import PortError
+from wgvx.ports.outside import HERE, Outside, bound, connected_dgram, place_of
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,9 @@ class VmPort:
     framing: ClassVar[Framing]
     mac: ClassVar[None] = None
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, outside: Outside = HERE) -> None:
         self.name = name
+        self._outside = outside
         self.fds: tuple[int, ...] = ()
         self._changed: Callable[[], None] = lambda: None
         self._socket: socket.socket | None = None
@@ -122,8 +123,8 @@ class StreamPort(VmPort):
     type = "stream"
     framing = Framing.STREAM
 
-    def __init__(self, attach: StreamAttach) -> None:
-        super().__init__(attach.name)
+    def __init__(self, attach: StreamAttach, outside: Outside = HERE) -> None:
+        super().__init__(attach.name, outside)
         self._address = attach.address
         self._listens = attach.listen
         self._listener: socket.socket | None = None
@@ -143,7 +144,8 @@ class StreamPort(VmPort):
             asyncio.get_running_loop().remove_reader(self._listener.fileno())
             self._listener.close()
             self._listener = None
-            _unlink(self._address)
+            if isinstance(self._address, Path):
+                self._outside.remove(self._address)
         super().close()
 
     def _accept(self) -> None:
@@ -161,12 +163,24 @@ class StreamPort(VmPort):
     async def _connect(self) -> None:
         while True:
             try:
-                self._take(_prepared(await _connected(self._address)))
+                self._take(_prepared(await self._connected()))
             except OSError as error:
                 log.debug("VM %s at %s: %s", self.name, self._address, error.strerror or error)
                 await asyncio.sleep(RETRY)
             else:
                 return
+
+    async def _connected(self) -> socket.socket:
+        if isinstance(self._address, Path):
+            return self._outside.connect_stream(self._address)
+        family, target = (await self._outside.look_up(self._address, passive=True))[0]
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, target)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def _take(self, connected: socket.socket | None) -> None:
         if self._socket is not None and self._out:
@@ -235,8 +249,8 @@ class DgramPort(VmPort):
     type = "dgram"
     framing = Framing.BARE
 
-    def __init__(self, attach: DgramAttach) -> None:
-        super().__init__(attach.name)
+    def __init__(self, attach: DgramAttach, outside: Outside = HERE) -> None:
+        super().__init__(attach.name, outside)
         self._local, self._remote = attach.local, attach.remote
         self._pause: asyncio.TimerHandle | None = None
 
@@ -245,7 +259,7 @@ class DgramPort(VmPort):
         try:
             if isinstance(self._local, Path) and _answers(self._local, socket.SOCK_DGRAM):
                 raise OSError(errno.EADDRINUSE, IN_USE)
-            self._bind().close()  # What cannot be had is told at once.
+            bound(place_of(self._local)).close()  # What cannot be had is told at once.
         except OSError as error:
             raise PortError(f"VM {self.name}: {self._local}: {error.strerror}") from error
         self._again()
@@ -254,7 +268,8 @@ class DgramPort(VmPort):
         if self._pause is not None:
             self._pause.cancel()
         super().close()
-        _unlink(self._local)
+        if isinstance(self._local, Path):
+            self._outside.remove(self._local)
 
     def _again(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._connect())
@@ -262,12 +277,7 @@ class DgramPort(VmPort):
     async def _connect(self) -> None:
         while True:
             try:
-                sock = self._bind()
-                try:
-                    sock.connect(_sockaddr(self._remote))
-                except BaseException:
-                    sock.close()
-                    raise
+                sock = await self._connected()
             except OSError as error:
                 log.debug("VM %s at %s: %s", self.name, self._remote, error.strerror or error)
                 await asyncio.sleep(RETRY)
@@ -275,15 +285,14 @@ class DgramPort(VmPort):
                 self._take(_prepared(sock))
                 return
 
-    def _bind(self) -> socket.socket:
-        _unlink(self._local)
-        sock = socket.socket(_family(self._local), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        try:
-            _bind(sock, self._local)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+    async def _connected(self) -> socket.socket:
+        if isinstance(self._local, Path):
+            assert isinstance(self._remote, Path)
+            return self._outside.connect_dgram(self._local, self._remote)
+        assert not isinstance(self._remote, Path)
+        names = self._local, self._remote
+        places = [(await self._outside.look_up(name, passive=True))[0] for name in names]
+        return connected_dgram(places[0], places[1])
 
     def lost(self, code: int) -> None:
         if code == errno.ECONNREFUSED and not isinstance(self._local, Path):
@@ -327,44 +336,13 @@ class DgramPort(VmPort):
 # --- sockets -------------------------------------------------------------------------------------
 
 
-def _family(address: SocketAddress) -> socket.AddressFamily:
-    if isinstance(address, Path):
-        return socket.AF_UNIX
-    return _resolved(address)[0]
-
-
-def _sockaddr(address: SocketAddress) -> Any:
-    return str(address) if isinstance(address, Path) else _resolved(address)[1]
-
-
-def _resolved(address: EndpointName) -> tuple[socket.AddressFamily, Any]:
-    family, *_, sockaddr = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    return family, sockaddr
-
-
-def _bind(sock: socket.socket, address: SocketAddress) -> None:
-    if not isinstance(address, Path):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(_sockaddr(address))
-        return
-    mask = os.umask(0o177)  # Frames are for this user alone to see.
-    try:
-        sock.bind(str(address))
-    finally:
-        os.umask(mask)
-
-
 def _listen(name: str, address: SocketAddress) -> socket.socket:
     """A socket that VMs connect to. Raises PortError."""
     sock = None
     try:
         if isinstance(address, Path) and _answers(address, socket.SOCK_STREAM):
             raise OSError(errno.EADDRINUSE, IN_USE)
-        _unlink(address)
-        sock = socket.socket(_family(address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        _bind(sock, address)
+        sock = bound(place_of(address), socket.SOCK_STREAM)
         sock.listen(4)
     except OSError as error:
         if sock is not None:
@@ -381,30 +359,6 @@ def _answers(path: Path, kind: socket.SocketKind) -> bool:
         except OSError:
             return False
         return True
-
-
-def _unlink(address: SocketAddress) -> None:
-    """Take a socket's name away: ours, or one that a killed node left. Nothing but sockets."""
-    if isinstance(address, Path):
-        with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(address.lstat().st_mode):
-                address.unlink()
-
-
-async def _connected(address: SocketAddress) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    family = socket.AF_UNIX
-    target: Any = str(address)
-    if not isinstance(address, Path):
-        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-        family, *_, target = found[0]
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        await loop.sock_connect(sock, target)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _prepared(sock: socket.socket) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wgvx.probe import machine, network, ports, taps
+from wgvx.probe.confinement import confinement
 from wgvx.probe.finding import Finding
 from wgvx.probe.surroundings import surroundings
 
@@ -35,6 +36,7 @@ def look() -> Report:
         *taps.features(in_place if here.ok else apart),
         network.udp_segment(),
         network.udp_gro(),
+        confinement(),
         machine.uvloop(),
         *machine.native(),
         machine.wg_tool(),

@@ -6,13 +6,13 @@ import asyncio
 import logging
 import socket
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Final
 
 from wgvx.config import Address, EndpointName, Forward
 from wgvx.stack.client import Client
 from wgvx.stack.dialer import Dialer
 from wgvx.stack.glue import Connection, Stack
-from wgvx.threads import in_thread
+from wgvx.stack.names import HostLookUp
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,9 @@ class LocalForward:
 class RemoteForward:
     """A port of the stack whose connections go to a place that the host reaches. Raises OSError."""
 
-    def __init__(self, stack: Stack, forward: Forward) -> None:
+    def __init__(self, stack: Stack, forward: Forward, look_up: HostLookUp) -> None:
         self._stack = stack
+        self._look_up = look_up
         self._target = forward.target
         self._tasks: set[asyncio.Task[None]] = set()
         host = forward.listen.host
@@ -63,7 +64,7 @@ class RemoteForward:
         with connection:
             try:
                 async with asyncio.timeout(PATIENCE):
-                    sock = await _connected(self._target)
+                    sock = await _connected(self._target, self._look_up)
             except OSError as error:
                 log.debug("%s to %s: %s", address, self._target, error)
                 return
@@ -74,11 +75,11 @@ class RemoteForward:
                     log.debug("%s to %s: %s", address, self._target, error)
 
 
-async def _connected(target: EndpointName) -> socket.socket:
+async def _connected(target: EndpointName, look_up: HostLookUp) -> socket.socket:
     """A socket of the host's. Raises OSError."""
     refused: OSError = ConnectionRefusedError(f"{target} has no address")
-    for family, kind, protocol, _, sockaddr in await in_thread(lambda: _look_up(target), "names"):
-        sock = socket.socket(family, kind, protocol)
+    for family, sockaddr in await look_up(target):
+        sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -92,10 +93,3 @@ async def _connected(target: EndpointName) -> socket.socket:
         else:
             return sock
     raise refused
-
-
-def _look_up(target: EndpointName) -> list[Any]:
-    try:
-        return list(socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM))
-    except UnicodeError as error:
-        raise OSError(str(error)) from None

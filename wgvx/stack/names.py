@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 from typing import Final
 
@@ -17,12 +17,13 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdata
 import dns.rdatatype
 
-from wgvx.config import Address
+from wgvx.config import Address, EndpointName
+from wgvx.hosts import Place
 from wgvx.stack.client import Client, ClientError
 from wgvx.stack.glue import Stack
-from wgvx.threads import in_thread
 
 PORT: Final = 53
 PATIENCE: Final = 3.0
@@ -44,12 +45,21 @@ class NameNotFoundError(OSError):
     """There is no address of that name; errno is ENOENT, or EAGAIN where nobody answered."""
 
 
-class Names:
-    """``servers``: resolvers on the overlay, asked in turn; none: the host's."""
+HostLookUp = Callable[[EndpointName], Awaitable[list[Place]]]
+"""As :func:`wgvx.hosts.look_up`."""
 
-    def __init__(self, stack: Stack, servers: Sequence[Address]) -> None:
+
+class Names:
+    """``servers``: resolvers on the overlay, asked in turn; none: the host's, by way of
+    ``look_up``."""
+
+    def __init__(self, stack: Stack, servers: Sequence[Address], look_up: HostLookUp) -> None:
         self._stack = stack
         self._servers = servers
+        self._look_up = look_up
+        if servers:
+            # Later on a node may be unable to open files.
+            dns.rdata.load_all_types()  # type: ignore[no-untyped-call]
         self._versions = [version for version in (6, 4) if stack.has_family(version)]
 
     async def addresses(self, host: str) -> list[Address]:
@@ -66,17 +76,11 @@ class Names:
         return found[:MAX_ADDRESSES]
 
     async def _ask_host(self, host: str) -> list[Address]:
-        def look_up() -> list[str]:
-            try:
-                found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            except UnicodeError as error:
-                raise OSError(str(error)) from None
-            return [str(sockaddr[0]).partition("%")[0] for *_, sockaddr in found]
-
         try:
-            found = await in_thread(look_up, "names")
+            places = await self._look_up(EndpointName(host, 0))
         except OSError as error:
             raise NameNotFoundError(errno.ENOENT, f"{host}: {error.strerror or error}") from None
+        found = [str(address[0]).partition("%")[0] for _, address in places]
         return [one for one in map(ip_address, found) if one.version in self._versions]
 
     async def _ask_all(self, host: str) -> list[Address]:

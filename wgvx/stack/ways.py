@@ -11,7 +11,7 @@ from wgvx.stack.forwards import LocalForward, RemoteForward
 from wgvx.stack.glue import Stack
 from wgvx.stack.http_connect import HttpConnect
 from wgvx.stack.listening import Listener, Serve
-from wgvx.stack.names import Names
+from wgvx.stack.names import HostLookUp, Names
 from wgvx.stack.socks5 import Socks5
 
 
@@ -24,9 +24,9 @@ class WayBlocked(Exception):  # noqa: N818 - what is so, not an error of the pro
     """A port that cannot be had; the message is for the user."""
 
 
-def open_ways(stack: Stack, attach: StackAttach) -> list[Way]:
+def open_ways(stack: Stack, attach: StackAttach, look_up: HostLookUp) -> list[Way]:
     """What the attachment asks for. Raises WayBlocked, and has opened nothing then."""
-    dialer = Dialer(stack, Names(stack, attach.dns))
+    dialer = Dialer(stack, Names(stack, attach.dns, look_up))
     opened: list[Way] = []
 
     def listen(key: str, where: EndpointName, serve: Serve) -> None:
@@ -41,7 +41,7 @@ def open_ways(stack: Stack, attach: StackAttach) -> list[Way]:
             listen("forward", forward.listen, LocalForward(dialer, forward.target).serve)
         for forward in attach.reverse:
             made = f"reverse {forward.listen}"
-            _open(opened, made, lambda one=forward: RemoteForward(stack, one))  # type: ignore[misc]
+            _open(opened, made, lambda one=forward: RemoteForward(stack, one, look_up))  # type: ignore[misc]
     except BaseException:
         for way in opened:
             way.close()

@@ -88,6 +88,17 @@ class UdpSocket:
             self._socket.close()
             raise
 
+    @classmethod
+    def adopt(cls, fd: int, worker: int) -> UdpSocket:
+        """One that another process opened as this class does."""
+        made = cls.__new__(cls)
+        made._socket = socket.socket(fileno=fd)
+        made._socket.setblocking(False)
+        made.family = socket.AddressFamily(made._socket.family)
+        made.worker = worker
+        made._is_ipv6 = made.family == socket.AF_INET6
+        return made
+
     def _set_options(self) -> None:
         option = self._socket.setsockopt
         self._set_buffer(_SO_RCVBUFFORCE, socket.SO_RCVBUF, RECEIVE_BUFFER)
@@ -126,6 +137,11 @@ class UdpSocket:
     def fileno(self) -> int:
         """For the event loop."""
         return self._socket.fileno()
+
+    @property
+    def is_udp(self) -> bool:
+        """Of one that was adopted, whether it is what it is said to be."""
+        return self._socket.type == socket.SOCK_DGRAM
 
     def share_port(self) -> None:
         """Let further sockets of this user join on the port."""

@@ -1,0 +1,231 @@
+"""A running node has no power left, and does all that it ever did."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.netns.lab import Lab, Process, eventually
+from tests.netns.nodes import WgvxNode, private_key, public_key, wgvx_pair
+from tests.netns.ordinary import OrdinaryUser
+from tests.netns.test_passed import PassedNode
+from tests.netns.test_rootless import node as rootless_node
+from tests.netns.traffic import assert_ping
+from tests.support.dataplanes import NATIVE_MISSING
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(90)]
+
+ALL = {"caps": True, "nnp": True, "seccomp": True}
+CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+MEGABYTE = 1 << 10
+"""In the units of proc_pid_status(5)."""
+
+# In front of everything else on the path of modules: a machine without uvloop.
+NO_UVLOOP = "raise ImportError('not here')\n"
+
+
+def status_of(task: Path) -> dict[str, str]:
+    lines = (task / "status").read_text().splitlines()
+    return {key: value.strip() for key, value in (line.split(":", 1) for line in lines)}
+
+
+def node_process(process: Process) -> int:
+    """Of a command that may have become it, or started it."""
+    names = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in process.family()}
+    (found,) = [pid for pid, name in names.items() if re.search(rb"bin/wgvx\0up\0", name)]
+    return found
+
+
+def assert_powerless(node: WgvxNode, threads: int = 1) -> None:
+    """Every thread of it, by what the kernel says."""
+    assert node.process is not None
+    pid = node_process(node.process)
+    tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    assert len(tasks) >= threads
+    for task in tasks:
+        status = status_of(task)
+        for name in CAPABILITIES:
+            assert int(status[name], 16) == 0, (task, name)
+        assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2"), task
+    open_ = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    assert not [what for what in open_ if "io_uring" in what]
+    assert int(status_of(Path(f"/proc/{pid}"))["VmRSS"].split()[0]) < 60 * MEGABYTE
+    assert node.show()["confinement"] == ALL
+    assert "wgvx: confined: no capabilities, no new privileges" in node.process.stderr
+
+
+@pytest.mark.parametrize(
+    ("loop", "options"),
+    [
+        pytest.param(
+            "uvloop",
+            ("--workers", "4"),
+            marks=pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING),
+            id="native",
+        ),
+        pytest.param("asyncio", ("--dataplane", "reference"), id="reference"),
+    ],
+)
+def test_as_root(lab: Lab, loop: str, options: tuple[str, ...]) -> None:
+    """With wg(8) setting all that it can, ports and marks that take privilege among it."""
+    a, b = wgvx_pair(lab)
+    if loop == "asyncio":
+        hidden = a.host.folder / "hidden"
+        hidden.mkdir()
+        (hidden / "uvloop.py").write_text(NO_UVLOOP)
+        a.host.env["PYTHONPATH"] = str(hidden)
+    a.start(*options)
+    b.start()
+    assert_ping(a.host, b.address[4])
+    assert_powerless(a, 5 if "4" in options else 1)
+
+    a.host.run("wg", "set", a.name, "listen-port", "53", "fwmark", "0x77")
+    status = a.show()
+    assert status["listen_port"] == 53
+    a.host.run("wg", "set", a.name, "fwmark", "0x78")
+    assert "fwmark: 0x78" in a.host.run("wg", "show", a.name).stdout
+    assert_ping(a.host, b.address[4])
+    with a.host.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("", 54))
+        refused = a.host.run("wg", "set", a.name, "listen-port", "54", check=False)
+        assert "Address already in use" in refused.stderr
+    assert a.show()["listen_port"] == 53
+
+    key = private_key()
+    file = a.host.write("new.key", key + "\n")
+    a.host.run("wg", "set", a.name, "private-key", str(file))
+    b.host.run("wg", "set", b.name, "peer", a.id.public, "remove")
+    b.host.run(
+        *("wg", "set", b.name, "peer", public_key(key), "allowed-ips", "10.254.0.1/32"),
+        *("endpoint", f"{a.host.address(4)}:53"),
+    )
+    assert_ping(b.host, a.address[4])
+    link_local = next(
+        row["local"]
+        for row in b.host.ip_json("address", "show", "dev", "eth0")[0]["addr_info"]
+        if row["scope"] == "link"
+    )
+    peer = ("peer", b.id.public, "endpoint", f"[{link_local}%eth0]:{b.id.port}")
+    a.host.run("wg", "set", a.name, *peer)
+    assert_ping(a.host, b.address[4])
+    a.id.port = 53
+    a.stop()
+    b.wgvx("down", b.name)
+    b.assert_nothing_left()
+
+
+def test_rootless(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    try:
+        user = OrdinaryUser(lab)
+        a = rootless_node(user)
+        a.start("--rootless")
+        assert_powerless(a)
+        done = a.wgvx("exec", a.name, "--", "ip", "-json", "link", "show", a.tap)
+        assert json.loads(done.stdout)[0]["ifname"] == a.tap
+        a.wgvx("down", a.name)
+        a.assert_nothing_left()
+        # COMMAND is outside of it all.
+        script = "grep -E '^(NoNewPrivs|Seccomp|CapEff)' /proc/self/status"
+        process = a.launch("--", "sh", "-c", script)
+        assert process.wait(20) == 0, process
+        rows = dict(line.split(":\t") for line in process.stdout.splitlines())
+        assert (rows["NoNewPrivs"], rows["Seccomp"]) == ("0", "0")
+        assert int(rows["CapEff"], 16) != 0
+        a.assert_ended(process.family())
+    finally:
+        lab.close()
+
+
+def test_without_any_privilege(lab: Lab) -> None:
+    """A TAP passed in."""
+    host = lab.host("a")
+    a = PassedNode(OrdinaryUser(lab, host), host, header=False)
+    a.networks = [{"vni": 4200, "tap": "blue0"}]
+    a.start()
+    assert_powerless(a)
+    a.stop()
+
+
+def test_an_adopted_tap_is_given_back(lab: Lab) -> None:
+    a = WgvxNode(lab.host("a"), "a", 1)
+    a.host.ip("tuntap", "add", "dev", a.tap, "mode", "tap", "multi_queue")
+    before = a.host.ip_json("link", "show", a.tap)[0]
+    a.keeps = {a.tap}
+
+    def restored() -> bool:
+        now = a.host.ip_json("link", "show", a.tap)[0]
+        return all(now[key] == before[key] for key in ("mtu", "address", "flags"))
+
+    a.start()
+    assert_powerless(a)
+    assert not restored()
+    a.stop()
+    assert restored()
+    # Killed, it cannot ask for it.
+    a.start()
+    assert a.process is not None
+    a.process.send_signal(signal.SIGKILL)
+    a.process.wait()
+    eventually(restored, "the helper gives the TAP back")
+    a.start()
+    a.stop()
+
+
+def test_stamps_are_kept(lab: Lab) -> None:
+    """Behind the back of a node that cannot open a file."""
+    a, b = wgvx_pair(lab)
+    b.start()
+    a.start()
+    assert_ping(a.host, b.address[4])
+    (file,) = (a.host.folder / "state").glob("*.tai64n")
+    reserved = int(file.read_text())
+    a.stop()
+    assert int(file.read_text()) < reserved  # the last one used, not the bound
+
+
+def test_the_helper_s_end_is_not_the_node_s(lab: Lab) -> None:
+    a, b = wgvx_pair(lab)
+    b.start()
+    a.start()
+    assert a.process is not None
+    (helper,) = [pid for pid in a.process.family() if pid != node_process(a.process)]
+    a.host.run("kill", "-KILL", str(helper))
+    assert_ping(a.host, b.address[4])
+    refused = a.host.run("wg", "set", a.name, "listen-port", "1000", check=False)
+    assert refused.returncode != 0
+    assert a.show()["listen_port"] == a.id.port
+    a.process.send_signal(signal.SIGTERM)
+    assert a.process.wait() == 0
+    assert "Traceback" not in a.process.stderr
+    assert f"{a.name}.sock is left: " in a.process.stderr
+
+
+@pytest.mark.parametrize("confine", ["none", "seccomp"])
+def test_steps_can_be_left_out(lab: Lab, confine: str) -> None:
+    a = WgvxNode(lab.host("a"), "a", 1)
+    a.start("--confine", confine)
+    assert a.process is not None
+    done = {"seccomp": {"nnp", "seccomp"}, "none": set()}.get(confine, {confine})
+    status = status_of(Path(f"/proc/{node_process(a.process)}"))
+    assert (int(status["CapEff"], 16) == 0) is ("caps" in done)
+    assert status["NoNewPrivs"] == str(int("nnp" in done))
+    assert status["Seccomp"] == ("2" if "seccomp" in done else "0")
+    assert a.show()["confinement"] == {step: step in done for step in ALL}
+    a.host.run("wg", "set", a.name, "listen-port", "99", "fwmark", "1")
+    a.id.port = 99
+    if confine == "none":
+        assert a.process.family() == [a.process.pid]
+    a.stop()
+
+
+def test_what_is_no_step(lab: Lab) -> None:
+    a = WgvxNode(lab.host("a"), "a", 1)
+    process = a.launch("--confine", "caps,chroot")
+    assert process.wait() == 2
+    assert "'caps,chroot': want some of caps,nnp,seccomp, or none" in process.stderr

@@ -1,0 +1,210 @@
+"""The helper does what its plan has and nothing else, whoever asks."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.node.sites import config, peer
+from wgvx.ports.channel import Channel
+from wgvx.ports.errors import PortError
+from wgvx.privilege.errands import HelpedErrands
+from wgvx.privilege.plan import Plan, make_plan, names_wanted
+from wgvx.underlay import UnderlayError
+
+
+class Planned:
+    """A helper with a plan in which everything occurs."""
+
+    def __init__(self, folder: Path, channel: Channel) -> None:
+        self.channel = channel
+        self.stamps = folder / "state" / "a.tai64n"
+        self.lock = folder / "a.lock"
+        self.vm = folder / "vm.sock"
+        self.ours, self.theirs = folder / "ours.sock", folder / "theirs.sock"
+        self.other = folder / "other"
+        for path in (self.lock, self.other):
+            path.touch()
+        self.plan = Plan(
+            str(self.stamps),
+            (str(self.lock), str(self.ours)),
+            (str(self.vm),),
+            ((str(self.ours), str(self.theirs)),),
+            2,
+        )
+
+    def refuses(self, op: str, fds: tuple[int, ...] = (), **fields: Any) -> None:
+        with pytest.raises(PortError):
+            self.channel.ask(op, fds, **fields)
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Iterator[Planned]:
+    with contextlib.closing(Channel("wgvx.privilege.helper")) as channel:
+        made = Planned(tmp_path, channel)
+        channel.ask("seal", **asdict(made.plan))
+        yield made
+
+
+def test_stamps_go_to_one_file(planned: Planned) -> None:
+    planned.channel.ask("stamp", bound=1234)
+    assert planned.stamps.read_text() == "1234\n"
+    for bad in (-1, 1 << 63, "1", 1.5, None, [1], True):
+        planned.refuses("stamp", bound=bad)
+    planned.channel.ask("stamp", bound=5678, path=str(planned.other))
+    assert planned.stamps.read_text() == "5678\n"
+    assert planned.other.read_text() == ""
+
+
+def test_only_the_node_s_own_names_are_taken_away(planned: Planned) -> None:
+    planned.channel.ask("unlink", path=str(planned.lock))
+    assert not planned.lock.exists()
+    planned.channel.ask("unlink", path=str(planned.lock))  # gone is gone
+    near = planned.lock.parent / "x" / ".." / planned.other.name
+    bads: list[Any] = [str(planned.other), str(near), f"{planned.lock}/../other", "", None, 7, []]
+    for bad in bads:
+        planned.refuses("unlink", path=bad)
+    assert planned.other.exists()
+
+
+def test_sockets_of_vms(planned: Planned) -> None:
+    planned.refuses("stream", path=str(planned.vm))  # not there yet
+    with socket.socket(socket.AF_UNIX) as vm:
+        vm.bind(str(planned.vm))
+        vm.listen()
+        _, (fd,) = planned.channel.ask("stream", path=str(planned.vm))
+        with socket.socket(fileno=fd) as ours, vm.accept()[0] as theirs:
+            ours.send(b"frame")
+            assert theirs.recv(9) == b"frame"
+            assert not os.get_inheritable(fd)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as vm:
+        vm.bind(str(planned.theirs))
+        _, (fd,) = planned.channel.ask("datagram", path=str(planned.ours))
+        with socket.socket(fileno=fd) as ours:
+            ours.send(b"frame")
+            assert vm.recvfrom(9) == (b"frame", str(planned.ours))
+        planned.refuses("stream", path=str(planned.theirs))
+        planned.refuses("datagram", path=str(planned.theirs))
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(planned.other) + ".sock")
+        other.listen()
+        planned.refuses("stream", path=str(planned.other) + ".sock")
+
+
+def test_udp_sockets(planned: Planned) -> None:
+    reply, fds = planned.channel.ask("sockets", port=0, fwmark=0)
+    assert sorted(reply["workers"]) == sorted([1, 2] * (len(fds) // 2))
+    sockets = [socket.socket(fileno=fd) for fd in fds]
+    assert len({one.getsockname()[1] for one in sockets}) == 1
+    port = sockets[0].getsockname()[1]
+    refused, none = planned.channel.ask("sockets", port=port, fwmark=0)
+    assert (refused["code"], none) == (errno.EADDRINUSE, [])
+    for one in sockets:
+        one.close()
+    _, again = planned.channel.ask("sockets", port=port, fwmark=0)  # the helper kept none
+    for fd in again:
+        os.close(fd)
+    for bad in (-1, 65536, "53", None, 1.0):
+        planned.refuses("sockets", port=bad, fwmark=0)
+    for bad in (-1, 1 << 32, "1", None):
+        planned.refuses("sockets", port=0, fwmark=bad)
+
+
+def test_marks_go_on_udp_sockets_alone(planned: Planned) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        reply, _ = planned.channel.ask("mark", [udp.fileno()], fwmark=77)
+        if os.geteuid() == 0:
+            assert udp.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) == 77
+        else:
+            assert reply["code"] == errno.EPERM
+    for family in (socket.AF_INET, socket.AF_UNIX):
+        with socket.socket(family) as other:
+            planned.refuses("mark", (other.fileno(),), fwmark=1)
+    with planned.other.open() as file:
+        planned.refuses("mark", (file.fileno(),), fwmark=1)
+
+
+def test_nothing_is_set_up_any_more(planned: Planned) -> None:
+    planned.refuses("start", rootless=False)
+    planned.refuses("start", rootless=True)
+    planned.refuses("tap", name="tap0")
+    planned.refuses("seal", **asdict(planned.plan))
+    planned.refuses("run", command=["true"])
+    planned.refuses("")
+
+
+def test_no_message_ends_it(planned: Planned) -> None:
+    sock = planned.channel._sock
+    for message in (b"{", b"[]", b"7", b'"x"', b"\xff", b"{}", b'{"op": []}', b"[" * 60000):
+        sock.send(message)
+        assert b"error" in sock.recv(65536)
+    planned.channel.ask("stamp", bound=1)
+
+
+def test_descriptors_sent_along_are_not_kept(planned: Planned) -> None:
+    reading, writing = os.pipe()
+    planned.channel.ask("stamp", (writing,), bound=1)
+    os.close(writing)
+    assert os.read(reading, 1) == b""  # nobody else has the other end
+    os.close(reading)
+
+
+def test_the_plan_follows_from_the_file(tmp_path: Path) -> None:
+    vms = f"""
+[[network]]
+vni = 1
+attach = [
+    {{ type = "stream", name = "a", listen = "{tmp_path}/a.sock" }},
+    {{ type = "stream", name = "b", connect = "{tmp_path}/b.sock" }},
+    {{ type = "stream", name = "c", connect = "localhost:5000" }},
+    {{ type = "dgram", name = "d", local = "{tmp_path}/d1", remote = "{tmp_path}/d2" }},
+]
+"""
+    found = config(tmp_path, 1, vms)
+    plan = make_plan(found, Path("/s"), [Path("/l")], 3)
+    assert plan == Plan(
+        "/s",
+        ("/l", f"{tmp_path}/a.sock", f"{tmp_path}/d1"),
+        (f"{tmp_path}/b.sock",),
+        ((f"{tmp_path}/d1", f"{tmp_path}/d2"),),
+        3,
+    )
+    assert names_wanted(found)
+    for endpoint, wanted in (
+        ("127.0.0.1:1", False),
+        ("[::1]:1", False),
+        ("[fe80::1%lo]:1", True),
+        ("host.test:1", True),
+    ):
+        one = config(tmp_path, 1, peer(2, f'endpoint = "{endpoint}"'))
+        assert names_wanted(one) is wanted
+
+
+def test_errands_before_and_after(tmp_path: Path) -> None:
+    """The same for the node, whoever does them."""
+    stamps, lock = tmp_path / "stamps", tmp_path / "lock"
+    with contextlib.closing(HelpedErrands(opens=True, names=False)) as errands:
+        for _ in range(2):
+            lock.touch()
+            errands.store(stamps, 7)
+            assert stamps.read_text() == "7\n"
+            errands.unlink(lock)
+            assert not lock.exists()
+            (one, *others) = errands.open_sockets(0, 0, 1)
+            with pytest.raises(UnderlayError) as refused:
+                errands.open_sockets(one.port, 0, 1)
+            assert refused.value.code == errno.EADDRINUSE
+            for socket_ in (one, *others):
+                socket_.close()
+            if not errands._sealed:
+                errands.seal(Plan(str(stamps), (str(lock),), (), (), 1))
+        errands.unlink(tmp_path)  # not in the plan: said, and no more
+        assert tmp_path.exists()

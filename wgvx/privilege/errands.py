@@ -1,0 +1,151 @@
+"""What a node wants of the system once it runs, beyond its packets: done by itself, or, where the
+node has confined itself, by the helper process (:mod:`wgvx.privilege.helper`)."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from wgvx.config import EndpointName
+from wgvx.hosts import Place
+from wgvx.ports.channel import Channel
+from wgvx.ports.errors import PortError
+from wgvx.ports.outside import Here
+from wgvx.privilege.names import Names
+from wgvx.privilege.plan import Plan, is_address
+from wgvx.state import write_bound
+from wgvx.underlay import UdpSocket, UnderlayError, open_sockets
+
+log = logging.getLogger(__name__)
+
+
+class Errands(Here):
+    """Done by the node itself."""
+
+    channel: Channel | None = None
+    """To the helper, where there is one."""
+
+    def open_sockets(self, port: int, fwmark: int, workers: int) -> list[UdpSocket]:
+        """See :func:`wgvx.underlay.open_sockets`."""
+        return open_sockets(port, fwmark, workers)
+
+    def set_fwmark(self, sockets: Sequence[UdpSocket], fwmark: int) -> None:
+        """Mark what these send. Raises UnderlayError."""
+        for one in sockets:
+            one.set_fwmark(fwmark)
+
+    def store(self, path: Path, bound: int) -> None:
+        """Keep the bound of the stamps. Raises OSError."""
+        write_bound(path, bound)
+
+    def unlink(self, path: Path) -> None:
+        """Take a file's name away that is the node's, if it is there."""
+        path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Nothing is wanted any more."""
+
+
+class HelpedErrands(Errands):
+    """Starts a helper, and asks it from `seal` on; before, the node does everything itself.
+
+    ``opens``: the helper is in the node's network namespace, and is to open its UDP sockets.
+    """
+
+    def __init__(self, *, opens: bool, names: bool) -> None:
+        self._helper = self.channel = Channel("wgvx.privilege.helper")
+        self._names = Names() if names else None
+        self.opens = opens
+        self._sealed = False
+
+    @property
+    def children(self) -> tuple[int, ...]:
+        """The processes behind it."""
+        names = () if self._names is None else (self._names.process.pid,)
+        return (self._helper.process.pid, *names)
+
+    def seal(self, plan: Plan) -> None:
+        """Nothing but this plan from now on. Raises PortError."""
+        self._helper.ask("seal", **asdict(plan))
+        self._sealed = True
+
+    def close(self) -> None:
+        """Let the helper go."""
+        if self._names is not None:
+            self._names.close()
+        self._helper.close()
+
+    # --- as the node would do it -------------------------------------------------------------
+
+    def open_sockets(self, port: int, fwmark: int, workers: int) -> list[UdpSocket]:
+        if not (self._sealed and self.opens):
+            return super().open_sockets(port, fwmark, workers)
+        reply, fds = self._ask_for_sockets("sockets", port=port, fwmark=fwmark)
+        return [UdpSocket.adopt(fd, n) for fd, n in zip(fds, reply["workers"], strict=True)]
+
+    def set_fwmark(self, sockets: Sequence[UdpSocket], fwmark: int) -> None:
+        if not (self._sealed and self.opens):
+            super().set_fwmark(sockets, fwmark)
+            return
+        self._ask_for_sockets("mark", [one.fileno() for one in sockets], fwmark=fwmark)
+
+    def _ask_for_sockets(
+        self, op: str, fds: Sequence[int] = (), **fields: int
+    ) -> tuple[dict[str, Any], list[int]]:
+        try:
+            reply, received = self._helper.ask(op, fds, **fields)
+        except PortError as error:
+            raise UnderlayError(str(error), errno.EIO) from error
+        if "refused" in reply:
+            raise UnderlayError(reply["refused"], reply["code"])
+        return reply, received
+
+    async def look_up(self, name: EndpointName, *, passive: bool = False) -> list[Place]:
+        if self._names is None or is_address(name):
+            return await super().look_up(name, passive=passive)
+        return await self._names.look_up(name, passive=passive)
+
+    def store(self, path: Path, bound: int) -> None:
+        if not self._sealed:
+            super().store(path, bound)
+            return
+        self._ask("stamp", bound=bound)
+
+    def connect_stream(self, path: Path) -> socket.socket:
+        if not self._sealed:
+            return super().connect_stream(path)
+        _, (fd,) = self._ask("stream", path=str(path))
+        return socket.socket(fileno=fd)
+
+    def connect_dgram(self, local: Path, remote: Path) -> socket.socket:
+        if not self._sealed:
+            return super().connect_dgram(local, remote)
+        _, (fd,) = self._ask("datagram", path=str(local))
+        return socket.socket(fileno=fd)
+
+    def remove(self, path: Path) -> None:
+        if self._sealed:
+            self.unlink(path)
+        else:
+            super().remove(path)
+
+    def unlink(self, path: Path) -> None:
+        if not self._sealed:
+            super().unlink(path)
+            return
+        try:
+            self._ask("unlink", path=str(path))
+        except OSError as error:
+            log.warning("%s is left: %s", path, error.strerror)
+
+    def _ask(self, op: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
+        """Raises OSError, as the system would have."""
+        try:
+            return self._helper.ask(op, **fields)
+        except PortError as error:
+            raise OSError(errno.EIO, str(error)) from error

@@ -1,0 +1,154 @@
+"""The helper process of a node that has confined itself.
+
+Theory of operation. What a node parses comes from anybody, so a node gives up whatever it does not
+need for packets: capabilities, new privileges, system calls. What it wants of the system later on
+it asks this process for, which was started before and has all that the node had; it never sees a
+packet. It is the node's broker (:mod:`wgvx.ports.broker`) until the node sends its plan:
+
+  {"op": "seal", **Plan}                  ->  {}
+
+From then on nobody is believed any more, and these are all the requests there are:
+
+  {"op": "stamp", "bound": N}             ->  {}                   write the file of the stamps
+  {"op": "unlink", "path": P}             ->  {}                   one of the plan's files
+  {"op": "stream", "path": P}             ->  {}             [fd]  a VM's socket of the plan
+  {"op": "datagram", "path": P}           ->  {}             [fd]  the same, by our own path
+  {"op": "sockets", "port", "fwmark"}     ->  {"workers"}  [fd...] the node's UDP sockets, anew
+  {"op": "mark", "fwmark": N}  [fd...]    ->  {}                   SO_MARK, on UDP sockets
+  {"op": "unmake"}                        ->  {}                   give adopted TAPs back
+
+Where the system refuses a port or a mark, the answer is {"refused": text, "code": errno}.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wgvx.ports.channel import Answer
+from wgvx.ports.errors import PortError
+from wgvx.ports.outside import Here
+from wgvx.ports.serving import serve
+from wgvx.privilege.capabilities import refuse_new_privileges
+from wgvx.privilege.plan import Plan
+from wgvx.state import LATEST, write_bound
+from wgvx.underlay import UdpSocket, UnderlayError, open_sockets
+
+if TYPE_CHECKING:
+    from wgvx.ports.broker import Desk
+
+INTERNET = (socket.AF_INET, socket.AF_INET6)
+
+
+class Helper:
+    """Answers one request after the other."""
+
+    def __init__(self) -> None:
+        self._plan: Plan | None = None
+        self._broker: Desk | None = None
+
+    def answer(self, op: str, request: dict[str, Any], fds: Sequence[int]) -> Answer:
+        """Raises PortError, OSError; ValueError and the like for what is no request."""
+        if op == "unmake":
+            self.close()
+            return {}, []
+        if self._plan is None:
+            return self._set_up(op, request)
+        match op:
+            case "stamp":
+                return self._stamp(self._plan, request["bound"])
+            case "unlink":
+                path = _one_of(self._plan.files, request["path"])
+                path.unlink(missing_ok=True)
+                return {}, []
+            case "stream":
+                path = _one_of(self._plan.streams, request["path"])
+                return {}, [Here().connect_stream(path).detach()]
+            case "datagram":
+                pairs = dict(self._plan.datagrams)
+                local = _one_of(tuple(pairs), request["path"])
+                return {}, [Here().connect_dgram(local, Path(pairs[str(local)])).detach()]
+            case "sockets":
+                return _sockets(request["port"], request["fwmark"], self._plan.workers)
+            case "mark":
+                return _mark(request["fwmark"], fds)
+        raise PortError(f"a confined node cannot ask for {op!r}")
+
+    def close(self) -> None:
+        """Give back what was adopted."""
+        if self._broker is not None:
+            self._broker.close()
+
+    def _set_up(self, op: str, request: dict[str, Any]) -> Answer:
+        if op == "seal":
+            request["datagrams"] = tuple(map(tuple, request["datagrams"]))
+            self._plan = Plan(**request)
+            return {}, []
+        if self._broker is None:
+            # pyroute2 takes time and memory, and not every node has TAPs.
+            from wgvx.ports.broker import Desk
+
+            self._broker = Desk()
+        return self._broker.answer(op, request)
+
+    def _stamp(self, plan: Plan, bound: object) -> Answer:
+        if type(bound) is not int or not 0 <= bound < LATEST:
+            raise ValueError("no stamp")
+        write_bound(Path(plan.stamps), bound)
+        return {}, []
+
+
+def _one_of(paths: Sequence[str], path: object) -> Path:
+    if path not in paths:
+        raise PortError("that is not the node's to ask for")
+    return Path(str(path))
+
+
+def _sockets(port: object, fwmark: object, workers: int) -> Answer:
+    if type(port) is not int or not 0 <= port <= 65535:
+        raise ValueError("no port")
+    try:
+        sockets = open_sockets(port, _fwmark(fwmark), workers)
+    except UnderlayError as error:
+        return {"refused": str(error), "code": error.code}, []
+    try:
+        fds = [os.dup(one.fileno()) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+    return {"workers": [one.worker for one in sockets]}, fds
+
+
+def _mark(fwmark: object, fds: Sequence[int]) -> Answer:
+    mark = _fwmark(fwmark)
+    for fd in fds:
+        one = UdpSocket.adopt(os.dup(fd), 1)
+        try:
+            if one.family not in INTERNET or not one.is_udp:
+                raise PortError("that is no UDP socket")
+            one.set_fwmark(mark)
+        except UnderlayError as error:
+            return {"refused": str(error), "code": error.code}, []
+        finally:
+            one.close()
+    return {}, []
+
+
+def _fwmark(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 32:
+        raise ValueError("no mark")
+    return value
+
+
+def main() -> int:
+    refuse_new_privileges()  # It runs no programs.
+    helper = Helper()
+    return serve(int(sys.argv[1]), helper.answer, helper.close)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""What follows from a node's configuration for the time when it is confined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from wgvx.config import (
+    AttachConfig,
+    Config,
+    DgramAttach,
+    EndpointName,
+    StackAttach,
+    StreamAttach,
+)
+from wgvx.privilege.syscalls import Needs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the helper may be asked for from the time on that the node is confined."""
+
+    stamps: str
+    files: tuple[str, ...]
+    """Whose names may be taken away."""
+    streams: tuple[str, ...]
+    """Sockets of VMs that may be connected to,"""
+    datagrams: tuple[tuple[str, str], ...]
+    """and those, (ours, the VM's), that may be made and connected."""
+    workers: int
+
+
+def make_plan(config: Config, stamps: Path, files: Sequence[Path], workers: int) -> Plan:
+    """``files`` are the sockets and locks of the node."""
+    streams, datagrams, ours = [], [], [str(path) for path in files]
+    for attach in _attached(config):
+        match attach:
+            case StreamAttach(address=Path() as path):
+                if attach.listen:
+                    ours.append(str(path))
+                else:
+                    streams.append(str(path))
+            case DgramAttach(local=Path() as local, remote=Path() as remote):
+                ours.append(str(local))
+                datagrams.append((str(local), str(remote)))
+    return Plan(str(stamps), tuple(ours), tuple(streams), tuple(datagrams), workers)
+
+
+def names_wanted(config: Config) -> bool:
+    """Whether there may be names to look up."""
+    names: list[object] = [peer.endpoint for peer in config.peers]
+    for attach in _attached(config):
+        match attach:
+            case StreamAttach():
+                names.append(attach.address)
+            case DgramAttach():
+                names += [attach.local, attach.remote]
+            case StackAttach():
+                if not attach.dns:
+                    return True  # Those who use it name hosts.
+                names += [forward.target for forward in attach.reverse]
+    return any(isinstance(name, EndpointName) and not is_address(name) for name in names)
+
+
+def is_address(name: EndpointName) -> bool:
+    """Whether nothing has to be looked up, not even the number of an interface (fe80::1%eth0)."""
+    try:
+        ip_address(name.host)
+    except ValueError:
+        return False
+    return "%" not in name.host
+
+
+def needs(config: Config, children: Sequence[int], *, opens: bool) -> Needs:
+    """The rest as :class:`Needs` has it. ``opens``: it opens its UDP sockets itself."""
+    attached = _attached(config)
+    return Needs(
+        children=tuple(children),
+        datagrams=opens or any(map(_sends_on_the_host, attached)),
+        streams=any(map(_connects_on_the_host, attached)),
+    )
+
+
+def _sends_on_the_host(attach: AttachConfig) -> bool:
+    match attach:
+        case DgramAttach():
+            return isinstance(attach.local, EndpointName)
+        case StackAttach():
+            return attach.socks5 is not None  # UDP ASSOCIATE
+    return False
+
+
+def _connects_on_the_host(attach: AttachConfig) -> bool:
+    match attach:
+        case StreamAttach():
+            return not attach.listen and isinstance(attach.address, EndpointName)
+        case StackAttach():
+            return bool(attach.reverse)
+    return False
+
+
+def _attached(config: Config) -> list[AttachConfig]:
+    return [attach for network in config.networks for attach in network.attach]
