@@ -21,6 +21,7 @@
 #define SWEEP_MS 10000
 /* A connection with one end closed and nothing passing has been left by the other. */
 #define HALF_CLOSED_MS (10 * 60 * 1000)
+#define INITIAL_RTO_MS 1000
 #define KEEP_IDLE_MS 120000
 #define KEEP_INTERVAL_MS 15000
 #define KEEP_COUNT 4
@@ -193,6 +194,8 @@ static void take_on(struct connection *connection, struct tcp_pcb *pcb)
     tcp_err(pcb, on_error);
     tcp_nagle_disable(pcb); /* The host's own TCP has waited for more already. */
     ip_set_option(pcb, SOF_KEEPALIVE);
+    /* RFC 6298, 2.1; lwIP begins with three seconds. */
+    pcb->rto = pcb->sv = LWIP_MIN(pcb->sv, INITIAL_RTO_MS / TCP_SLOW_INTERVAL);
     pcb->keep_idle = KEEP_IDLE_MS;
     pcb->keep_intvl = KEEP_INTERVAL_MS;
     pcb->keep_cnt = KEEP_COUNT;

@@ -59,9 +59,9 @@
 #define LWIP_ND6_NUM_DESTINATIONS 127
 #define LWIP_ND6_QUEUEING 0 /* nothing would bound the queue: one packet waits */
 
-/* TCP. Its clock is five times as quick as lwIP takes for granted: a lost segment is sent again after
- * 300 ms, not 1500. Half a mebibyte in flight is 1 Gbit/s at 4 ms. */
-#define TCP_TMR_INTERVAL 50
+/* TCP. Its clock is ten times as quick as lwIP takes for granted: a lost segment is sent again after
+ * 150 ms or the round trip's time and that, not 1500. Half a mebibyte in flight is 1 Gbit/s at 4 ms. */
+#define TCP_TMR_INTERVAL 25
 #define TCP_MSS 8940 /* or what the MTU leaves */
 #define LWIP_WND_SCALE 1
 #define TCP_RCV_SCALE 4

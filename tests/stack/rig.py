@@ -66,23 +66,28 @@ class Rig:
         self.frames: list[bytes] = []
         """What the stack has sent."""
         self._tap = tap
-        self._cut = False
+        self._passes: Callable[[], bool] = lambda: True
 
     def cut(self) -> None:
         """No frame passes from now on."""
-        self._cut = True
+        self._passes = lambda: False
+
+    def lose(self, share: float, seed: int) -> None:
+        """So many of the frames are lost from now on, both ways."""
+        chance = random.Random(seed)
+        self._passes = lambda: chance.random() >= share
 
     def from_stack(self) -> None:
         while (frame := self.port.read()) is not None:
             self.frames.append(frame)
-            if not self._cut:
+            if self._passes():
                 os.write(self._tap, frame)
 
     def to_stack(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
                 frame = os.read(self._tap, 2048)
-                if not self._cut:
+                if self._passes():
                     self.port.write(frame)
 
     async def run(self, *command: str, inside: bool = True) -> Completed:
