@@ -18,6 +18,42 @@ from tests.netns.traffic import assert_ping
 
 pytestmark = pytest.mark.netns
 
+# A name server that knows web.test alone, and UDP's echo beside it.
+FAR_END = """
+import select, socket, sys
+import dns.message, dns.rrset
+sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+for sock, port in zip(sockets, (53, 7)):
+    sock.bind((sys.argv[1], port))
+while True:
+    for sock in select.select(sockets, [], [])[0]:
+        data, sender = sock.recvfrom(4096)
+        if sock is sockets[0]:
+            question = dns.message.from_wire(data)
+            answer = dns.message.make_response(question)
+            if question.question[0].rdtype == dns.rdatatype.A:
+                row = dns.rrset.from_text("web.test.", 60, "IN", "A", sys.argv[1])
+                answer.answer.append(row)
+            data = answer.to_wire()
+        sock.sendto(data, sender)
+"""
+
+# A datagram to the echo and back, through UDP ASSOCIATE.
+ASSOCIATE = """
+import socket, sys
+control = socket.create_connection(("127.0.0.1", 1080))
+control.sendall(bytes((5, 1, 0, 5, 3, 0, 1)) + bytes(6))
+reply = b""
+while len(reply) < 12:
+    reply += control.recv(12 - len(reply))
+relay = socket.inet_ntoa(reply[6:10]), int.from_bytes(reply[10:12], "big")
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.settimeout(5)
+    datagram = bytes((0, 0, 0, 3, 8)) + b"web.test" + (7).to_bytes(2, "big") + b"there and back"
+    sock.sendto(datagram, relay)
+    print(sock.recv(1000)[10:].decode())
+"""
+
 SIZE = 20_000_000
 
 
@@ -48,6 +84,7 @@ def test_without_any_privilege_the_overlay_is_reached_and_reaches_back(
             "socks5": "127.0.0.1:1080",
             "http": "127.0.0.1:8080",
             "reverse": ["80:127.0.0.1:8000"],
+            "dns": [other.address[4]],
         }
     ]
     other.start()
@@ -75,10 +112,14 @@ def test_without_any_privilege_the_overlay_is_reached_and_reaches_back(
         done = hosts[host].run(*get, *options, "--output", str(target), check=False)
         return hashlib.sha256(target.read_bytes()).hexdigest() if done.returncode == 0 else ""
 
+    hosts[1].start(sys.executable, "-c", FAR_END, other.address[4], log="far")
     url = f"http://{other.address[4]}:8000/body"
     eventually(lambda: download(0, "--socks5", "127.0.0.1:1080", url) == wanted, "SOCKS5 works")
     proxy = ("--proxytunnel", "--proxy", "http://127.0.0.1:8080")
     assert download(0, *proxy, url) == wanted
+    by_name = "http://web.test:8000/body"
+    assert download(0, "--socks5-hostname", "127.0.0.1:1080", by_name) == wanted
+    assert hosts[0].run(sys.executable, "-c", ASSOCIATE).stdout == "there and back\n"
     eventually(
         lambda: download(1, f"http://{node.address[4]}/body") == wanted, "the way back works"
     )
