@@ -12,7 +12,7 @@ from collections.abc import Set
 from functools import partial
 from pathlib import Path
 
-from wgvx import offloads, probe
+from wgvx import offloads
 from wgvx.cli import logs
 from wgvx.cli.command import Command
 from wgvx.cli.output import UserError, usage
@@ -179,6 +179,8 @@ def run(args: argparse.Namespace) -> int:
             lock.release(errands.unlink)
             errands.close()
     except PortDeniedError as denied:
+        from wgvx import probe  # it takes time and memory, and a node that runs needs none of it
+
         raise UserError(f"{denied}\n{probe.other_ways(rootless)}", _failed(command)) from None
     except (AlreadyRunning, NoFolder, PortError, PortGone, UnderlayError) as error:
         raise UserError(str(error), _failed(command)) from None
