@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,6 +178,64 @@ def test_an_adopted_tap_is_given_back(lab: Lab) -> None:
     eventually(restored, "the helper gives the TAP back")
     a.start()
     a.stop()
+
+
+def test_vms_come_and_go(lab: Lab) -> None:
+    """Their sockets are reached by the helper, in folders that are closed to a powerless root."""
+    a = WgvxNode(lab.host("a"), "a", 1)
+    folder = a.host.folder / "vms"
+    folder.mkdir(0o700)
+    os.chown(folder, 61234, 61234)
+    stream, ours, theirs = (folder / name for name in ("stream", "ours", "theirs"))
+    number = 5000
+    a.networks = [
+        {
+            "vni": 4200,
+            "attach": [
+                {"type": "stream", "name": "vm1", "connect": str(stream)},
+                {"type": "dgram", "name": "vm2", "local": str(ours), "remote": str(theirs)},
+                {"type": "stream", "name": "vm3", "connect": f"localhost:{number}"},
+            ],
+        }
+    ]
+    a.tap = "none"
+    a.start()
+    assert_powerless(a)
+    frame = b"\xff" * 6 + bytes.fromhex("52540000000188b5") + bytes(50)
+
+    def listening(family: int, address: Any) -> socket.socket:
+        made = a.host.socket(family, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen()
+        made.settimeout(10)
+        return made
+
+    for _ in range(2):  # They come, go, and come again.
+        with (
+            listening(socket.AF_UNIX, str(stream)) as first,
+            a.host.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as second,
+            listening(socket.AF_INET, ("127.0.0.1", number)) as third,
+        ):
+            second.bind(str(theirs))
+            second.settimeout(0.5)
+            with first.accept()[0] as vm1, third.accept()[0] as vm3:
+                eventually(lambda: not a.network()["down"], "all are connected")
+
+                def delivered(vm1: socket.socket = vm1, second: socket.socket = second) -> bool:
+                    vm1.sendall(len(frame).to_bytes(4, "big") + frame)
+                    # That a datagram socket has gone is only told by what is lost there.
+                    with contextlib.suppress(TimeoutError):
+                        return second.recv(2000) == frame
+                    return False
+
+                eventually(delivered, "a frame from one VM to the other")
+                vm3.settimeout(10)
+                assert vm3.recv(4 + len(frame), socket.MSG_WAITALL)[4:] == frame
+        stream.unlink()
+        theirs.unlink()
+    a.stop()
+    assert list(folder.iterdir()) == []
 
 
 def test_stamps_are_kept(lab: Lab) -> None:
