@@ -105,6 +105,7 @@ def empty_root() -> Path:
         (root / name).mkdir()
     (root / "tmp").chmod(0o1777)
     (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
+    shutil.copy("/etc/ld.so.cache", root / "etc")  # where libseccomp is looked up
     for name in USR_MERGED:
         original = Path("/", name)
         if original.is_symlink():
