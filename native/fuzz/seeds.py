@@ -15,6 +15,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 from tests.dataplane.mixture import PING  # noqa: E402
 from tests.dataplane.rig import US, VNI, carrying, datagram_of, frame_to, packet  # noqa: E402
 from tests.native.superframes import tcp_segment, udp_datagram  # noqa: E402
+from tests.stack import frames  # noqa: E402
 from tests.support.segmenter import NEEDS_CSUM, TCPV4, TCPV6, UDP_L4, VnetHeader  # noqa: E402
 from tests.vxlan.packets import BROADCAST, ethernet, fragment_header, ipv4, ipv6  # noqa: E402
 
@@ -193,6 +194,42 @@ def stream() -> dict[str, bytes]:
     }
 
 
+def stack() -> dict[str, bytes]:
+    # In stack.c nothing is random: these are the sequence numbers and ports.
+    ours, ports = 0x01010102, (50000, 50001, 50002)
+
+    def records(*sent: bytes) -> bytes:
+        bodies = [frame[6:] for frame in (*frames.introductions(), *sent)]
+        return b"".join(len(body).to_bytes(2, "big") + body for body in bodies)
+
+    syn, ack, fin, rst = frames.SYN, frames.ACK, frames.FIN, frames.RST
+    options = bytes.fromhex("020405220103030704020101")
+    opened = (
+        frames.segment(4, syn, options=options),
+        frames.segment(4, ack, seq=2, ack=ours),
+    )
+    seeds = {f"any-{n}": records(frame) for n, frame in enumerate(frames.templates())}
+    for name, flags, seq, data in (
+        ("data", ack, 2, b"some data"),
+        ("late", ack, 100, b"some data"),
+        ("end", ack | fin, 2, b""),
+        ("reset", rst, 2, b""),
+    ):
+        more = frames.segment(4, flags, seq=seq, ack=ours + 5, data=data)
+        last = frames.segment(4, ack, seq=2, ack=ours + 5, data=b"some more")
+        seeds[f"accepted-{name}"] = records(*opened, more, last)
+    for family in (4, 6):
+        for port in ports:
+            # A connection that lwIP makes begins with the number before.
+            to = {"port": 80, "to": port, "ack": ours - 1}
+            answers = (
+                frames.segment(family, syn | ack, seq=9, **to),
+                frames.segment(family, ack | fin, seq=10, data=b"data", **to),
+            )
+            seeds[f"made-{family}-{port}"] = records(*answers)
+    return seeds
+
+
 if __name__ == "__main__":
-    for make in (receive, transmit, segment, coalesce, handshake, tables, stream):
+    for make in (receive, transmit, segment, coalesce, handshake, tables, stream, stack):
         write(make.__name__, make())
