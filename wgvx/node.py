@@ -151,17 +151,12 @@ class Node:
         self._announce()
         self._settle(clock())
 
-    def confine(self, steps: Set[str], files: Sequence[Path], children: Sequence[int]) -> None:
+    def confine(self, steps: Set[str], files: Sequence[Path]) -> None:
         """Give up all that a node needs no more, between `prepare` and `serve`. ``files`` are its
-        sockets and locks, ``children`` processes that it may have to end. Raises PortError."""
+        sockets and locks. Raises PortError."""
         assert isinstance(self.errands, HelpedErrands)
         self.errands.seal(make_plan(self.config, self._stamps.path, files, self._workers))
-        wanted = needs(
-            self.config,
-            (*self.errands.children, *children),
-            opens=not self.errands.opens,
-        )
-        self.confinement = confine(steps, wanted)
+        self.confinement = confine(steps, needs(self.config, opens=not self.errands.opens))
 
     async def close(self) -> None:
         """Stop serving; remove what was created, give back what was adopted. Idempotent."""

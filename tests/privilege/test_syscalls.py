@@ -161,14 +161,16 @@ def test_threads_are_no_processes() -> None:
 def test_children_may_be_ended_and_nobody_else() -> None:
     run(
         """
-        import subprocess
-        child = subprocess.Popen(["sleep", "60"])
-        assert confine(ALL, Needs(children=(child.pid,))).seccomp
+        from wgvx.ports.child import Child
+        child = Child(["sleep", "60"])
+        assert confine(ALL, Needs()).seccomp
+        vain("by its number", lambda: os.kill(child.pid, 0))
         vain("a parent", lambda: os.kill(os.getppid(), 0))
         vain("all", lambda: os.kill(-1, 0))
-        os.close(os.pidfd_open(child.pid))
+        vain("a thread of another", lambda: call(libc.tgkill, os.getppid(), os.getppid(), 0))
         child.kill()
         assert child.wait() == -signal.SIGKILL
+        child.kill()
         """
     )
 

@@ -7,10 +7,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Callable
 
 from wgvx.node import Node
+from wgvx.ports.child import Child
 from wgvx.ports.namespace import enter, exit_status
 
 PATIENCE = 5.0
@@ -35,11 +35,6 @@ class Command:
             raise
         finally:
             os.close(wait_fd)
-
-    @property
-    def pid(self) -> int:
-        """Whom we may have to end."""
-        return self._process.pid
 
     async def run(self) -> int:
         """Let it go and wait for its end, which is the node's; the exit status."""
@@ -76,15 +71,15 @@ class Command:
             self._go_fd = -1
 
 
-def _passer(process: subprocess.Popen[bytes], number: signal.Signals) -> Callable[[], None]:
+def _passer(process: Child, number: signal.Signals) -> Callable[[], None]:
     return lambda: process.send_signal(number)
 
 
-async def _end_of(process: subprocess.Popen[bytes]) -> int:
+async def _end_of(process: Child) -> int:
     """The return code of a process, without a thread that waits for it."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
-    descriptor = os.pidfd_open(process.pid)
+    descriptor = process.pidfd
 
     def on_end() -> None:
         loop.remove_reader(descriptor)
@@ -95,5 +90,4 @@ async def _end_of(process: subprocess.Popen[bytes]) -> int:
         await ended
     finally:
         loop.remove_reader(descriptor)
-        os.close(descriptor)
     return process.wait()

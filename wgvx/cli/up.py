@@ -261,7 +261,7 @@ async def _serve(
             held = Command(node, command)
         if steps:
             files = [lock.path, lock.socket, *([uapi.path] if uapi.path else ())]
-            node.confine(steps, files, [held.pid] if held else [])
+            node.confine(steps, files)
         node.serve()
         _say_ready(node.config.name, command)
         if slower:

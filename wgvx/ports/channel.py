@@ -36,7 +36,7 @@ class Channel:
         self._sock.settimeout(ANSWER_SECONDS)
         with theirs:
             # A session of its own: a terminal's ^C is for the node, which then closes us.
-            self.process = subprocess.Popen(
+            self.process = child.Child(
                 child.command(module, str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

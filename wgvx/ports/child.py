@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def command(module: str, *arguments: str) -> list[str]:
@@ -15,3 +20,29 @@ def command(module: str, *arguments: str) -> list[str]:
     root = str(Path(__file__).resolve().parents[2])
     code = f"import sys; sys.path.insert(0, {root!r}); from {module} import main; sys.exit(main())"
     return [sys.executable, "-P", "-c", code, *arguments]
+
+
+class Child(subprocess.Popen[bytes]):
+    """A process that is signalled through a descriptor, ``pidfd``, which can be read once it has
+    ended: its number may be somebody else's by then, and a confined node can send to none."""
+
+    def __init__(self, command: list[str], **popen: Any) -> None:
+        self.pidfd = -1
+        super().__init__(command, **popen)
+        with contextlib.suppress(OSError):  # before Linux 5.3, or none at all
+            self.pidfd = os.pidfd_open(self.pid)
+
+    def send_signal(self, sig: int) -> None:
+        """Nothing to one that has ended."""
+        if self.pidfd < 0:
+            super().send_signal(sig)
+        elif self.poll() is None:
+            signal.pidfd_send_signal(self.pidfd, sig)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """This lets go of the descriptor."""
+        status = super().wait(timeout)
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+        return status

@@ -61,7 +61,7 @@ def confine(steps: Set[str], needs: Needs) -> Confinement:
 def make_loop(factory: LoopFactory) -> LoopFactory:
     """An event loop for a confined node. libuv would batch its epoll_ctl calls in an io_uring,
     which can do what is filtered, opening files for one, and would not do without it later."""
-    return lambda: syscalls.without("io_uring_setup", factory)
+    return lambda: syscalls.without(syscalls.IO_URING_SETUP, factory)
 
 
 def _done(what: str, step: Callable[[], None]) -> bool:

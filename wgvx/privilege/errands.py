@@ -63,12 +63,6 @@ class HelpedErrands(Errands):
         self.opens = opens
         self._sealed = False
 
-    @property
-    def children(self) -> tuple[int, ...]:
-        """The processes behind it."""
-        names = () if self._names is None else (self._names.process.pid,)
-        return (self._helper.process.pid, *names)
-
     def seal(self, plan: Plan) -> None:
         """Nothing but this plan from now on. Raises PortError."""
         self._helper.ask("seal", **asdict(plan))

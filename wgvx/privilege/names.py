@@ -43,7 +43,7 @@ class Names:
         self._next = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         with theirs:
-            self.process = subprocess.Popen(
+            self.process = child.Child(
                 child.command("wgvx.privilege.names", str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -73,11 +73,10 @@ def is_address(name: EndpointName) -> bool:
     return "%" not in name.host
 
 
-def needs(config: Config, children: Sequence[int], *, opens: bool) -> Needs:
-    """The rest as :class:`Needs` has it. ``opens``: it opens its UDP sockets itself."""
+def needs(config: Config, *, opens: bool) -> Needs:
+    """``opens``: it opens its UDP sockets itself."""
     attached = _attached(config)
     return Needs(
-        children=tuple(children),
         datagrams=opens or any(map(_sends_on_the_host, attached)),
         streams=any(map(_connects_on_the_host, attached)),
     )

@@ -13,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import platform
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,9 +29,9 @@ _ALWAYS: Final = """
     epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd2 exit exit_group fstat futex
     getegid geteuid getgid getpeername getpid getppid getrandom getresgid getresuid getsockname
     getsockopt gettid gettimeofday getuid lseek madvise membarrier mremap munmap nanosleep
-    pipe2 poll ppoll read readv recvfrom recvmmsg recvmsg restart_syscall rseq rt_sigaction
-    rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield sendmmsg sendmsg sendto
-    set_robust_list shutdown sigaltstack time timerfd_settime wait4 waitid write writev
+    pidfd_send_signal pipe2 poll ppoll read readv recvfrom recvmmsg recvmsg restart_syscall rseq
+    rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield sendmmsg sendmsg
+    sendto set_robust_list shutdown sigaltstack time timerfd_settime wait4 waitid write writev
 """
 
 # asm-generic: fcntl.h, ioctls.h, mman-common.h; linux/sched.h
@@ -59,17 +61,21 @@ _OPTIONS: Final = {
     socket.IPPROTO_TCP: (socket.TCP_NODELAY,),
     socket.IPPROTO_UDP: (103, 104),  # UDP_SEGMENT, UDP_GRO
 }
+# asm-generic/unistd.h, and the same on x86: older libraries do not know the names.
+IO_URING_SETUP: Final = 425
+_CLONE3: Final = 435
+
+_MACHINES: Final = ("x86_64", "aarch64", "riscv64")
+"""Whose system calls take their arguments as assumed here."""
+
 _TYPE: Final = 0xF
 _INT: Final = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What this node will do besides. ``children`` are processes of ours that it may have to end,
-    ``datagrams``, ``streams``: it opens Internet sockets of that kind.
-    """
+    """Which kinds of Internet sockets this node will open."""
 
-    children: tuple[int, ...] = ()
     datagrams: bool = False
     streams: bool = False
 
@@ -107,9 +113,6 @@ def allowed(needs: Needs) -> Iterator[Call]:
     for name in ("mmap", "mprotect"):
         yield Call(name, ((2, _PROT_EXEC, 0),))
     yield Call("tgkill", ((0, _INT, os.getpid()),))  # abort(3)
-    for child in needs.children:
-        yield Call("kill", ((0, _INT, child),))
-        yield Call("pidfd_open", ((0, _INT, child),))
     # Threads of ours alone: they have no more than we have.
     yield Call("prctl", ((0, _INT, 15),))  # PR_SET_NAME
     yield Call("clone", ((0, _THREAD | _NOT_OF_THREADS, _THREAD),))
@@ -135,7 +138,7 @@ def _sockets(needs: Needs) -> Iterator[Call]:
         yield Call("connect")
 
 
-def without(name: str, make: Callable[[], T]) -> T:
+def without(number: int, make: Callable[[], T]) -> T:
     """What ``make`` makes while this system call seems not to be there. In a thread of its own, as
     a filter stays for as long as the thread does; where there can be no filter, in ours."""
     made: list[T] = []
@@ -144,7 +147,7 @@ def without(name: str, make: Callable[[], T]) -> T:
         try:
             seccomp = _library()
             rules = seccomp.SyscallFilter(seccomp.ALLOW)
-            rules.add_rule(seccomp.ERRNO(errno.ENOSYS), name)
+            rules.add_rule(seccomp.ERRNO(errno.ENOSYS), number)
             rules.load()
         except (NoFilter, OSError):
             return
@@ -174,7 +177,7 @@ def install(needs: Needs) -> int:
             rules.add_rule(seccomp.ALLOW, number, *where)
             names.add(call.name)
         # Whose arguments no filter can see: the C library then takes clone.
-        rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")
+        rules.add_rule(seccomp.ERRNO(errno.ENOSYS), _CLONE3)
         rules.load()
     except OSError as error:
         raise NoFilter(f"the kernel takes none: {error.strerror}") from error
@@ -182,6 +185,9 @@ def install(needs: Needs) -> int:
 
 
 def _library() -> Any:
+    machine = platform.machine()
+    if machine not in _MACHINES or sys.maxsize < 1 << 32:
+        raise NoFilter(f"wgvx has no list of them for this machine ({machine})")
     try:
         import pyseccomp  # it looks for libseccomp, which is not everywhere
     except (ImportError, OSError, RuntimeError) as error:
