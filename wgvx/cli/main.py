@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn, Protocol, cast
@@ -72,6 +74,9 @@ first steps:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `wgvx` with `argv` (by default the process's) and return its exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if os.getpid() == 1:
+        # A container's first process: the kernel delivers it no signal that it does not handle.
+        signal.signal(signal.SIGTERM, _terminated)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A peer's name that the locale cannot show is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -91,6 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.error(str(error))
         status = 2
     return _flush(status)
+
+
+def _terminated(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _config_error() -> type[Exception]:
