@@ -60,6 +60,10 @@ def test_a_vm_stays_a_vm(tmp_path: Path) -> None:
     ("more", "why"),
     [
         ("", "network 4200: a stack in this process wants an `address` of its own"),
+        (
+            'address = ["10.0.0.1/24", "10.0.1.1/24"]\n',
+            "network 4200: a stack in this process has 1 address of IPv4 at most",
+        ),
         ('bridge = "br0"\n', "network 4200: a stack in this process joins no bridge"),
     ],
 )
@@ -71,5 +75,5 @@ def test_a_tap_that_cannot_be_a_stack(tmp_path: Path, more: str, why: str) -> No
 def test_services_want_one_stack(tmp_path: Path) -> None:
     second = '[[network]]\nvni = 4201\ntap = "t1"\naddress = ["10.1.0.1/24"]\n'
     config = read(tmp_path, NODE + NETWORK + ADDRESS + second)
-    with pytest.raises(ConfigError, match="it has a, t1: give each its own in the file"):
+    with pytest.raises(ConfigError, match="a, t1: a node has one stack at most"):
         in_userspace(config, Services(socks5=PROXY))

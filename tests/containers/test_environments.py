@@ -214,6 +214,11 @@ def test_a_restricted_pod(
         assert 'type = "stream"' in said
         assert "`wgvx up NAME --rootless`" not in said
     other = outside(node, hosts[1])
+    node.start("--auto")
+    assert node.process is not None
+    assert "instead: stack in this process (--userspace)" in node.process.stderr
+    assert_ping(hosts[1], node.address[4])
+    node.stop()
     assert_works_without_tap(node, node.container.shared, hosts[1], other.address[4])
 
 

@@ -23,13 +23,15 @@ class Command:
     """Held before its first instruction. It has our session, terminal and process group, and not
     the confinement that we get later."""
 
-    def __init__(self, node: Node, command: list[str]) -> None:
-        namespaces = node.namespace(None)
-        assert namespaces is not None
+    def __init__(self, node: Node, command: list[str], environment: dict[str, str]) -> None:
+        """In the node's namespaces where it has some, with more of an ``environment``."""
+        namespaces = node.namespace(None) or (-1, -1)
         self._node = node
         wait_fd, self._go_fd = os.pipe()
         try:
-            self._process = enter(*namespaces, command, wait_fd=wait_fd)
+            self._process = enter(
+                *namespaces, command, wait_fd=wait_fd, env={**os.environ, **environment}
+            )
         except BaseException:
             self._let_go()
             raise

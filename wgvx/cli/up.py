@@ -10,29 +10,32 @@ import signal
 import sys
 from collections.abc import Set
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
-from wgvx import offloads
 from wgvx.cli import logs
 from wgvx.cli.command import Command
 from wgvx.cli.output import UserError, usage
+from wgvx.cli.up_options import register
+from wgvx.cli.ways import Way, proxy_environment, services_of, ways_to_take
 from wgvx.config import Config, TapAttach, find, load
 from wgvx.control.paths import AlreadyRunning, NodeLock, NoFolder
 from wgvx.control.server import ControlServer
 from wgvx.control.uapi_server import UapiServer
 from wgvx.dataplane.interface import WorkerDataPlane
-from wgvx.dataplane.select import NAMES, DataPlaneMissing, make_dataplane
+from wgvx.dataplane.select import DataPlaneMissing, make_dataplane
 from wgvx.keylog import KeyLog
 from wgvx.loop import run as run_loop
 from wgvx.node import Node
 from wgvx.ports.errors import PortDeniedError, PortError, PortGone
-from wgvx.ports.passed import assign, named_descriptors
+from wgvx.ports.passed import assign
 from wgvx.ports.provision import Provisioner
-from wgvx.ports.request import MAX_QUEUES
 from wgvx.privilege import confinement
 from wgvx.privilege.errands import Errands, HelpedErrands
 from wgvx.privilege.plan import names_wanted
 from wgvx.underlay import UnderlayError
+
+__all__ = ["register", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -45,143 +48,28 @@ SLOWER = (
     "(`wgvx doctor` tells how to have the native one)"
 )
 
-DESCRIPTION = """\
-Run the node that NAME describes, in the foreground, until SIGTERM or SIGINT. "wgvx: NAME ready"
-is printed when its UDP port is bound and its TAPs are up; it waits for no peer.
-
-As root the TAPs are made in this network namespace. As an ordinary user, --rootless makes a user
-and a network namespace of its own for them: enter it with `wgvx exec`, or give a COMMAND, which
-runs inside while the node runs and ends it.
-"""
-
-EPILOG = """\
-examples:
-  wgvx up site-a                          /etc/wgvx/site-a.toml, TAPs here, as root
-  wgvx up ./a.toml --rootless             no privilege; then: wgvx exec a -- ip address
-  wgvx up ./a.toml -- ping -c 3 10.0.0.2  one command on the overlay
-
-environment:
-  WGVX_DATAPLANE                          as --dataplane, which goes first
-  WGVX_AEAD                               the library that the native data plane encrypts with:
-                                          ipsec-mb or openssl (default: the faster one that is here)
-
-exit status: 0 done, 1 failed while running, 2 bad usage or configuration. With COMMAND: its own,
-128 + the signal that ended it, 126 or 127 where it cannot be started, 125 where wgvx failed
-"""
-
-
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command's parser."""
-    parser = subparsers.add_parser(
-        "up",
-        usage="wgvx up NAME [--rootless] [options] [-- COMMAND ...]",
-        help="run a node, as root or rootless",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "name", metavar="NAME", help="a file, or the name of one in ~/.config/wgvx or /etc/wgvx"
-    )
-    parser.add_argument(
-        "--rootless", action="store_true", help="put the TAPs into unprivileged namespaces"
-    )
-    parser.add_argument(
-        "--dataplane",
-        choices=NAMES,
-        default=os.environ.get("WGVX_DATAPLANE") or None,
-        help="what handles the packets: native, in C, or reference, in Python and many times "
-        "slower (default: native where it was built; WGVX_DATAPLANE)",
-    )
-    parser.add_argument(
-        "--offload",
-        metavar="LIST",
-        type=_offloads,
-        default=offloads.ALL,
-        help="which offloads may be used: some of tso,uso,gso,gro, or none (default: all)",
-    )
-    parser.add_argument(
-        "--workers",
-        metavar="N",
-        type=_workers,
-        default=1,
-        help=f"threads of the native data plane, 1 to {MAX_QUEUES}: sending spreads flow by flow, "
-        "receiving peer by peer (default: 1)",
-    )
-    parser.add_argument(
-        "--tap-fd",
-        metavar="[NAME=]FD",
-        type=_tap_fd,
-        action="append",
-        help="use the TAP behind this open descriptor, passed in by the parent process or, by its "
-        "FileDescriptorName=, by systemd, as the TAP NAME of the file; may be given again",
-    )
-    parser.add_argument(
-        "--key-log",
-        metavar="FILE",
-        type=Path,
-        help="append every handshake's private keys to FILE, with which Wireshark decrypts a "
-        "capture of this node (its preference wg.keylog_file)",
-    )
-    parser.add_argument(
-        "--confine",
-        metavar="LIST",
-        type=_steps,
-        default=confinement.ALL,
-        help="what the node gives up before the first packet, some of caps (capabilities), nnp "
-        "(new privileges) and seccomp (system calls), or none; a helper process keeps what is "
-        "needed later (default: all)",
-    )
-    parser.add_argument("--verbose", "-v", action="store_true", help="log more")
-
 
 def run(args: argparse.Namespace) -> int:
-    """Run the node to its end."""
+    """Run the node to its end, in the first way that works here of those that may be taken."""
     command: list[str] | None = args.passthrough
     if command == []:
         usage("a COMMAND is wanted after --")
     config = load(find(args.name))
+    services = services_of(args)
     logs.to_stderr(verbose=args.verbose)
-    try:
-        dataplane = make_dataplane(args.dataplane, os.environ.get("WGVX_AEAD") or None)
-    except DataPlaneMissing as missing:
-        usage(str(missing))
-    if args.workers > 1 and not isinstance(dataplane, WorkerDataPlane):
-        usage(
-            f"--workers {args.workers}: the {dataplane.name} data plane runs in one thread: leave "
-            "--workers out, or use the native one (`wgvx doctor` tells how to have it)"
-        )
-    rootless = args.rootless or command is not None
     key_log = _open_key_log(args.key_log)
+    ways = ways_to_take(args, with_command=command is not None)
     try:
-        lock = NodeLock(config.name)
-        errands = Errands()
-        try:
-            passed = assign(dict(args.tap_fd or ()), _taps(config))
-            needs_ports = rootless or any(name not in passed for name in _taps(config))
-            if args.confine:
-                errands = HelpedErrands(opens=not rootless, names=names_wanted(config))
-            provision = partial(Provisioner.start, rootless, errands.channel)
-            node = Node(
-                config,
-                dataplane,
-                provision if needs_ports else None,
-                offloads=args.offload,
-                workers=args.workers,
-                key_log=key_log,
-                passed=passed,
-                errands=errands,
-            )
-            slower = args.dataplane is None and dataplane.name == "reference"
-            serving = _serve(node, lock, command, args.confine, slower=slower)
-            return run_loop(serving, confinement.make_loop if args.confine else None)
-        finally:
-            lock.release(errands.unlink)
-            errands.close()
-    except PortDeniedError as denied:
-        from wgvx import probe  # it takes time and memory, and a node that runs needs none of it
-
-        raise UserError(f"{denied}\n{probe.other_ways(rootless)}", _failed(command)) from None
+        for way, then in zip_longest(ways, ways[1:]):
+            try:
+                return _run(args, way.change(config, services), way, command, key_log)
+            except PortDeniedError as denied:
+                if then is None:
+                    why = denied if way is Way.USERSPACE else f"{denied}\n{_others(way)}"
+                    raise UserError(str(why), _failed(command)) from None
+                log.info("no %s: %s", way.value, denied)
+                log.info("instead: %s", then.value)
+        raise AssertionError("the last way returns or raises")
     except (AlreadyRunning, NoFolder, PortError, PortGone, UnderlayError) as error:
         raise UserError(str(error), _failed(command)) from None
     except OSError as error:
@@ -191,6 +79,56 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if key_log is not None:
             key_log.close()
+
+
+def _run(
+    args: argparse.Namespace,
+    config: Config,
+    way: Way,
+    command: list[str] | None,
+    key_log: KeyLog | None,
+) -> int:
+    try:
+        dataplane = make_dataplane(args.dataplane, os.environ.get("WGVX_AEAD") or None)
+    except DataPlaneMissing as missing:
+        usage(str(missing))
+    if args.workers > 1 and not isinstance(dataplane, WorkerDataPlane):
+        usage(
+            f"--workers {args.workers}: the {dataplane.name} data plane runs in one thread: leave "
+            "--workers out, or use the native one (`wgvx doctor` tells how to have it)"
+        )
+    rootless = way is Way.ROOTLESS
+    lock = NodeLock(config.name)
+    errands = Errands()
+    try:
+        taps = _taps(config)
+        passed = assign(dict(args.tap_fd or ()), taps)
+        needs_ports = rootless or any(name not in passed for name in taps)
+        if args.confine:
+            errands = HelpedErrands(opens=not rootless, names=names_wanted(config))
+        provision = partial(Provisioner.start, rootless, errands.channel)
+        node = Node(
+            config,
+            dataplane,
+            provision if needs_ports else None,
+            offloads=args.offload,
+            workers=args.workers,
+            key_log=key_log,
+            passed=passed,
+            errands=errands,
+        )
+        slower = args.dataplane is None and dataplane.name == "reference"
+        serving = _serve(node, lock, command, args.confine, slower=slower)
+        return run_loop(serving, confinement.make_loop if args.confine else None)
+    finally:
+        lock.release(errands.unlink)
+        errands.close()
+
+
+def _others(way: Way) -> str:
+    from wgvx import probe  # it takes time and memory, and a node that runs needs none of it
+
+    return probe.other_ways(rootless=way is Way.ROOTLESS)
 
 
 def _open_key_log(path: Path | None) -> KeyLog | None:
@@ -209,40 +147,8 @@ def _taps(config: Config) -> list[str]:
     return [attach.name for attach in attachments if isinstance(attach, TapAttach)]
 
 
-def _tap_fd(text: str) -> tuple[int, str | None]:
-    """A descriptor, by number or as systemd named it, and which TAP it is said to be."""
-    name, equals, which = text.rpartition("=")
-    named = named_descriptors(os.environ, os.getpid())
-    if which in named:
-        return named[which], name if equals else None
-    if not which.isascii() or not which.isdecimal():
-        known = f"; systemd passed {', '.join(named)}" if named else ""
-        raise argparse.ArgumentTypeError(f"{which!r} is no descriptor's number{known}")
-    return int(which), name if equals else None
-
-
 def _failed(command: list[str] | None) -> int:
     return FAILED if command is None else FAILED_WITH_COMMAND
-
-
-def _offloads(text: str) -> frozenset[str]:
-    try:
-        return offloads.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _steps(text: str) -> frozenset[str]:
-    try:
-        return confinement.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _workers(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_QUEUES:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MAX_QUEUES}")
-    return int(text)
 
 
 async def _serve(
@@ -251,6 +157,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, node.stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # Blocked where an attempt has failed.
     control, uapi = ControlServer(node, lock), UapiServer(node)
     held: Command | None = None
     try:
@@ -258,7 +165,7 @@ async def _serve(
         await control.start()
         await uapi.start()
         if command is not None:
-            held = Command(node, command)
+            held = Command(node, command, proxy_environment(node.config))
         if steps:
             files = [lock.path, lock.socket, *([uapi.path] if uapi.path else ())]
             node.confine(steps, files)

@@ -29,7 +29,13 @@ from wgvx.config.model import (
     flood_list,
 )
 from wgvx.config.table import ConfigError
-from wgvx.config.values import format_mac, parse_endpoint, parse_mac
+from wgvx.config.values import (
+    format_mac,
+    parse_endpoint,
+    parse_local_forward,
+    parse_mac,
+    parse_remote_forward,
+)
 
 __all__ = [
     "Address",
@@ -59,6 +65,8 @@ __all__ = [
     "node_name",
     "overlaps",
     "parse_endpoint",
+    "parse_local_forward",
     "parse_mac",
+    "parse_remote_forward",
     "peer_labels",
 ]

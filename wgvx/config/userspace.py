@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from wgvx.config.attach import MAXIMUM_ADDRESSES
 from wgvx.config.model import (
     Config,
     EndpointName,
@@ -38,6 +39,13 @@ def in_userspace(config: Config, services: Services) -> Config:
     a TAP has no address or is in a bridge, or there is no one stack for the services.
     """
     networks = tuple(map(_without_taps, config.networks))
+    every = (attach for network in networks for attach in network.attach)
+    stacks = [attach for attach in every if isinstance(attach, StackAttach)]
+    if len(stacks) > 1:
+        raise ConfigError(
+            f"{config.path}: {', '.join(one.name for one in stacks)}: a node has one stack at "
+            "most, for lwIP is one for a process: run a node for each"
+        )
     if networks != config.networks:
         services = services or Services(socks5=DEFAULT_SOCKS5)
     return with_services(replace(config, networks=networks), services)
@@ -86,6 +94,12 @@ def _without_taps(network: NetworkConfig) -> NetworkConfig:
             f"network {network.vni}: a stack in this process wants an `address` of its own, such "
             'as ["10.0.0.1/24"]'
         )
+    for version, most in MAXIMUM_ADDRESSES.items():
+        if sum(address.version == version for address in network.addresses) > most:
+            raise ConfigError(
+                f"network {network.vni}: a stack in this process has {most} address of "
+                f"IPv{version} at most: leave the others out of `address`"
+            )
     attach = tuple(
         StackAttach(one.name, one.mac, network.addresses, (), (), None, None, (), ())
         if isinstance(one, TapAttach)

@@ -2,7 +2,8 @@
 
 Usage: enter USER_FD NET_FD WAIT_FD -- COMMAND [ARGUMENT ...]
 
-WAIT_FD is read from before; at its end without a byte COMMAND is not wanted any more. -1: no wait.
+WAIT_FD is read from before; at its end without a byte COMMAND is not wanted any more. -1: no wait,
+and no namespaces.
 """
 
 from __future__ import annotations
@@ -28,18 +29,12 @@ def main() -> int:
         if not os.read(wait_fd, 1):
             return CANNOT_ENTER
         os.close(wait_fd)
-    try:
-        userns.setns(user_fd, userns.CLONE_NEWUSER)
-        userns.setns(net_fd, userns.CLONE_NEWNET)
-        # Nothing changes for the user who made the namespace. Any other, root above all, would
-        # have no id in it, and with the next execve(2) no power.
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
-    except OSError as error:
-        print(f"wgvx: the namespace cannot be entered: {error.strerror}", file=sys.stderr)
-        return CANNOT_ENTER
-    os.close(user_fd)
-    os.close(net_fd)
+    if user_fd >= 0:
+        try:
+            _go_into(user_fd, net_fd)
+        except OSError as error:
+            print(f"wgvx: the namespace cannot be entered: {error.strerror}", file=sys.stderr)
+            return CANNOT_ENTER
     # What Python changed at its start would go on to the command.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
@@ -55,6 +50,17 @@ def main() -> int:
             return NOT_FOUND
         print(f"wgvx: {command[0]}: {error.strerror}", file=sys.stderr)
         return CANNOT_RUN
+
+
+def _go_into(user_fd: int, net_fd: int) -> None:
+    userns.setns(user_fd, userns.CLONE_NEWUSER)
+    userns.setns(net_fd, userns.CLONE_NEWNET)
+    # Nothing changes for the user who made the namespace. Any other, root above all, would have no
+    # id in it, and with the next execve(2) no power.
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    os.close(user_fd)
+    os.close(net_fd)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from wgvx.ports import child
 def enter(
     user_fd: int, net_fd: int, command: Sequence[str], *, wait_fd: int = -1, **popen: Any
 ) -> child.Child:
-    """Start `command` as uid 0 of the user namespace, in the network namespace.
+    """Start `command` as uid 0 of the user namespace, in the network namespace; with -1 for both,
+    as it is.
 
     The process is `command` itself, so signals reach it. It exits 126 or 127 where the command
     cannot be started, as in a shell, and 125 where the namespaces cannot be entered. With

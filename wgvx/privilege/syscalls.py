@@ -190,6 +190,8 @@ def _library() -> Any:
         raise NoFilter(f"wgvx has no list of them for this machine ({machine})")
     try:
         import pyseccomp  # it looks for libseccomp, which is not everywhere
+    except ModuleNotFoundError as error:
+        raise NoFilter(str(error), "`pip install pyseccomp`") from error
     except (ImportError, OSError, RuntimeError) as error:
         raise NoFilter(str(error), "`apt-get install libseccomp2`") from error
     return pyseccomp
