@@ -32,6 +32,7 @@
 #define IP_REASSEMBLY 1
 #define IP_REASS_MAX_PBUFS 64 /* of both families each */
 #define IP_REASS_MAXAGE 15
+#define IPV6_REASS_MAXAGE 15
 #define MEMP_NUM_REASSDATA 16
 #define IP_FRAG 1
 #define IPV6_FRAG_COPYHEADER 1 /* a pointer is larger than the header that it would be kept in */
