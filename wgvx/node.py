@@ -156,7 +156,7 @@ class Node:
         sockets and locks. Raises PortError."""
         assert isinstance(self.errands, HelpedErrands)
         self.errands.seal(make_plan(self.config, self._stamps.path, files, self._workers))
-        self.confinement = confine(steps, needs(self.config, opens=not self.errands.opens))
+        self.confinement = confine(steps, needs(self.config))
 
     async def close(self) -> None:
         """Stop serving; remove what was created, give back what was adopted. Idempotent."""

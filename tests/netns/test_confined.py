@@ -147,6 +147,17 @@ def test_rootless(tmp_path: Path) -> None:
         lab.close()
 
 
+def test_rootless_as_root(lab: Lab) -> None:
+    """Its sockets are outside, where the helper may have what takes privilege."""
+    a = WgvxNode(lab.host("a"), "a", 1)
+    a.start("--rootless")
+    assert_powerless(a)
+    a.host.run("wg", "set", a.name, "listen-port", "53", "fwmark", "1")
+    assert a.show()["listen_port"] == 53
+    a.id.port = 53
+    a.stop()
+
+
 def test_without_any_privilege(lab: Lab) -> None:
     """A TAP passed in."""
     host = lab.host("a")

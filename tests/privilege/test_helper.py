@@ -17,7 +17,8 @@ from tests.node.sites import config, peer
 from wgvx.ports.channel import Channel
 from wgvx.ports.errors import PortError
 from wgvx.privilege.errands import HelpedErrands
-from wgvx.privilege.plan import Plan, make_plan, names_wanted
+from wgvx.privilege.plan import Plan, make_plan, names_wanted, needs
+from wgvx.privilege.syscalls import Needs
 from wgvx.underlay import UnderlayError
 
 
@@ -177,6 +178,7 @@ attach = [
         ((f"{tmp_path}/d1", f"{tmp_path}/d2"),),
         3,
     )
+    assert needs(found) == Needs(streams=True)
     assert names_wanted(found)
     for endpoint, wanted in (
         ("127.0.0.1:1", False),
@@ -188,10 +190,29 @@ attach = [
         assert names_wanted(one) is wanted
 
 
+@pytest.mark.parametrize(
+    ("attach", "wanted"),
+    [
+        ('type = "stream", listen = "localhost:5000"', Needs()),
+        ('type = "stream", connect = "127.0.0.1:5000"', Needs(streams=True)),
+        ('type = "dgram", local = "[::1]:1", remote = "[::1]:2"', Needs(datagrams=True)),
+        ('type = "stack", http = "127.0.0.1:8080"', Needs()),
+        ('type = "stack", socks5 = "127.0.0.1:1080"', Needs(datagrams=True)),
+        ('type = "stack", reverse = ["80:127.0.0.1:8000"]', Needs(streams=True)),
+    ],
+)
+def test_sockets_are_opened_where_the_file_asks_for_it(
+    attach: str, wanted: Needs, tmp_path: Path
+) -> None:
+    address = 'address = ["10.0.0.1/24"]\n' if "stack" in attach else ""
+    network = f'[[network]]\nvni = 1\n{address}attach = [{{ name = "a", {attach} }}]\n'
+    assert needs(config(tmp_path, 1, network)) == wanted
+
+
 def test_errands_before_and_after(tmp_path: Path) -> None:
     """The same for the node, whoever does them."""
     stamps, lock = tmp_path / "stamps", tmp_path / "lock"
-    with contextlib.closing(HelpedErrands(opens=True, names=False)) as errands:
+    with contextlib.closing(HelpedErrands(names=False)) as errands:
         for _ in range(2):
             lock.touch()
             errands.store(stamps, 7)

@@ -105,8 +105,9 @@ def _run(
         passed = assign(dict(args.tap_fd or ()), taps)
         needs_ports = rootless or any(name not in passed for name in taps)
         if args.confine:
-            errands = HelpedErrands(opens=not rootless, names=names_wanted(config))
-        provision = partial(Provisioner.start, rootless, errands.channel)
+            errands = HelpedErrands(names=names_wanted(config))
+        # Who makes rootless namespaces goes into them, and has no more power out here.
+        provision = partial(Provisioner.start, rootless, None if rootless else errands.channel)
         node = Node(
             config,
             dataplane,

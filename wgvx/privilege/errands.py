@@ -53,14 +53,11 @@ class Errands(Here):
 
 class HelpedErrands(Errands):
     """Starts a helper, and asks it from `seal` on; before, the node does everything itself.
+    ``names``: there may be some to look up."""
 
-    ``opens``: the helper is in the node's network namespace, and is to open its UDP sockets.
-    """
-
-    def __init__(self, *, opens: bool, names: bool) -> None:
+    def __init__(self, *, names: bool) -> None:
         self._helper = self.channel = Channel("wgvx.privilege.helper")
         self._names = Names() if names else None
-        self.opens = opens
         self._sealed = False
 
     def seal(self, plan: Plan) -> None:
@@ -77,13 +74,13 @@ class HelpedErrands(Errands):
     # --- as the node would do it -------------------------------------------------------------
 
     def open_sockets(self, port: int, fwmark: int, workers: int) -> list[UdpSocket]:
-        if not (self._sealed and self.opens):
+        if not self._sealed:
             return super().open_sockets(port, fwmark, workers)
         reply, fds = self._ask_for_sockets("sockets", port=port, fwmark=fwmark)
         return [UdpSocket.adopt(fd, n) for fd, n in zip(fds, reply["workers"], strict=True)]
 
     def set_fwmark(self, sockets: Sequence[UdpSocket], fwmark: int) -> None:
-        if not (self._sealed and self.opens):
+        if not self._sealed:
             super().set_fwmark(sockets, fwmark)
             return
         self._ask_for_sockets("mark", [one.fileno() for one in sockets], fwmark=fwmark)

@@ -3,7 +3,8 @@
 Theory of operation. What a node parses comes from anybody, so a node gives up whatever it does not
 need for packets: capabilities, new privileges, system calls. What it wants of the system later on
 it asks this process for, which was started before and has all that the node had; it never sees a
-packet. It is the node's broker (:mod:`wgvx.ports.broker`) until the node sends its plan:
+packet. Unless the node is rootless it is its broker, too (:mod:`wgvx.ports.broker`), until the node
+sends its plan:
 
   {"op": "seal", **Plan}                  ->  {}
 

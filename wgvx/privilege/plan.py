@@ -73,11 +73,11 @@ def is_address(name: EndpointName) -> bool:
     return "%" not in name.host
 
 
-def needs(config: Config, *, opens: bool) -> Needs:
-    """``opens``: it opens its UDP sockets itself."""
+def needs(config: Config) -> Needs:
+    """What the node will still open itself."""
     attached = _attached(config)
     return Needs(
-        datagrams=opens or any(map(_sends_on_the_host, attached)),
+        datagrams=any(map(_sends_on_the_host, attached)),
         streams=any(map(_connects_on_the_host, attached)),
     )
 
