@@ -25,7 +25,7 @@ examples:
   wgvx doctor
   wgvx doctor --json
 
-exit status: 0 there is at least one way to run a node with a TAP of its own here, 1 there is none
+exit status: 0 there is at least one way to run a node here, 1 there is none
 """
 
 
@@ -63,7 +63,7 @@ def _show(report: probe.Report) -> None:
     output.line()
     _table("port", report.ports)
     _mends("How to have the others", report.ports)
-    output.heading("Ways to run a node with a TAP here")
+    output.heading("Ways to run a node here")
     for way in report.ways or ("none",):
         output.line(f"  {way}")
 

@@ -14,7 +14,7 @@ __all__ = ["Finding", "Report", "look", "other_ways"]
 
 @dataclass(frozen=True)
 class Report:
-    """All findings, one row for each kind of port, and the ways to run a node with a TAP."""
+    """All findings, one row for each kind of port, and the ways to run a node as its file is."""
 
     findings: tuple[Finding, ...]
     ports: tuple[Finding, ...]
@@ -48,6 +48,8 @@ def look() -> Report:
         ways.append("`wgvx up NAME`, with its TAPs in this network namespace")
     if udp.ok and rootless.ok:
         ways.append("`wgvx up NAME --rootless`, with its TAPs in a namespace of its own")
+    if udp.ok and table[ports.STACK].ok:
+        ways.append("`wgvx up NAME --userspace`, with a TCP/IP stack in place of its TAP")
     return Report(findings, tuple(table.values()), tuple(ways))
 
 

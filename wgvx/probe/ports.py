@@ -174,6 +174,6 @@ def _stack() -> Finding:
     return Finding(
         STACK,
         True,
-        '`attach = [{ type = "stack", name = "web", address = ["10.0.0.1/24"], '
-        'socks5 = "127.0.0.1:1080" }]`',
+        '`wgvx up NAME --userspace`, or `attach = [{ type = "stack", name = "web", '
+        'address = ["10.0.0.1/24"], socks5 = "127.0.0.1:1080" }]`',
     )
