@@ -17,7 +17,8 @@ from tests.node.sites import config, peer
 from wgvx.ports.channel import Channel
 from wgvx.ports.errors import PortError
 from wgvx.privilege.errands import HelpedErrands
-from wgvx.privilege.plan import Plan, make_plan, names_wanted, needs
+from wgvx.privilege.orders import Plan
+from wgvx.privilege.plan import make_plan, names_wanted, needs
 from wgvx.privilege.syscalls import Needs
 from wgvx.underlay import UnderlayError
 

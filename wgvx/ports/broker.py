@@ -171,6 +171,11 @@ class Desk:
     def __init__(self) -> None:
         self._broker: Broker | None = None
 
+    @property
+    def stays(self) -> bool:
+        """Whether something is to be given back at the end."""
+        return self._broker is not None and self._broker.stays
+
     def answer(self, op: str, request: dict[str, Any]) -> Answer:
         """Raises PortError, OSError."""
         try:

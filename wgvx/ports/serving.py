@@ -17,8 +17,14 @@ Answerer = Callable[[str, dict[str, Any], Sequence[int]], Answer]
 closed here once they are sent. Raises PortError or OSError."""
 
 
-def serve(descriptor: int, answer: Answerer, close: Callable[[], None]) -> int:
-    """Answer requests until the node is gone or needs no more, then `close`; an exit status."""
+def serve(
+    descriptor: int,
+    answer: Answerer,
+    close: Callable[[], None],
+    answered: Callable[[], None] = lambda: None,
+) -> int:
+    """Answer requests until the node is gone or needs no more, then `close`; an exit status.
+    ``answered`` is called behind each one."""
     # The node says when to end, by closing its socket: not a terminal, nor a service manager that
     # signals the whole group.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -35,6 +41,7 @@ def serve(descriptor: int, answer: Answerer, close: Callable[[], None]) -> int:
                     os.close(fd)
                 if reply.get("stays") is False:
                     break
+                answered()
         except OSError:
             pass  # the node went away while we answered
         finally:

@@ -17,7 +17,8 @@ from wgvx.ports.channel import Channel
 from wgvx.ports.errors import PortError
 from wgvx.ports.outside import Here
 from wgvx.privilege.names import Names
-from wgvx.privilege.plan import Plan, is_address
+from wgvx.privilege.orders import Plan
+from wgvx.privilege.plan import is_address
 from wgvx.state import write_bound
 from wgvx.underlay import UdpSocket, UnderlayError, open_sockets
 

@@ -19,25 +19,28 @@ From then on nobody is believed any more, and these are all the requests there a
   {"op": "unmake"}                        ->  {}                   give adopted TAPs back
 
 Where the system refuses a port or a mark, the answer is {"refused": text, "code": errno}.
+
+Making TAPs takes much that is of no use afterwards. So unless some are to be given back at the end,
+the process becomes a fresh one once it has the plan, and loads what a request wants when it comes.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wgvx.ports import child
 from wgvx.ports.channel import Answer
 from wgvx.ports.errors import PortError
-from wgvx.ports.outside import Here
 from wgvx.ports.serving import serve
 from wgvx.privilege.capabilities import refuse_new_privileges
-from wgvx.privilege.plan import Plan
-from wgvx.state import LATEST, write_bound
-from wgvx.underlay import UdpSocket, UnderlayError, open_sockets
+from wgvx.privilege.orders import Plan
 
 if TYPE_CHECKING:
     from wgvx.ports.broker import Desk
@@ -48,8 +51,9 @@ INTERNET = (socket.AF_INET, socket.AF_INET6)
 class Helper:
     """Answers one request after the other."""
 
-    def __init__(self) -> None:
-        self._plan: Plan | None = None
+    def __init__(self, descriptor: int, plan: Plan | None) -> None:
+        self._descriptor = descriptor
+        self._plan = plan
         self._broker: Desk | None = None
 
     def answer(self, op: str, request: dict[str, Any], fds: Sequence[int]) -> Answer:
@@ -67,9 +71,13 @@ class Helper:
                 path.unlink(missing_ok=True)
                 return {}, []
             case "stream":
+                from wgvx.ports.outside import Here
+
                 path = _one_of(self._plan.streams, request["path"])
                 return {}, [Here().connect_stream(path).detach()]
             case "datagram":
+                from wgvx.ports.outside import Here
+
                 pairs = dict(self._plan.datagrams)
                 local = _one_of(tuple(pairs), request["path"])
                 return {}, [Here().connect_dgram(local, Path(pairs[str(local)])).detach()]
@@ -79,6 +87,14 @@ class Helper:
                 return _mark(request["fwmark"], fds)
         raise PortError(f"a confined node cannot ask for {op!r}")
 
+    def grow_small(self) -> None:
+        """Become a fresh process with the plan, where no more than that is left to know."""
+        if self._plan is None or self._broker is None or self._broker.stays:
+            return
+        arguments = (str(self._descriptor), json.dumps(asdict(self._plan)))
+        os.set_inheritable(self._descriptor, True)
+        os.execv(sys.executable, child.command("wgvx.privilege.helper", *arguments))
+
     def close(self) -> None:
         """Give back what was adopted."""
         if self._broker is not None:
@@ -86,8 +102,7 @@ class Helper:
 
     def _set_up(self, op: str, request: dict[str, Any]) -> Answer:
         if op == "seal":
-            request["datagrams"] = tuple(map(tuple, request["datagrams"]))
-            self._plan = Plan(**request)
+            self._plan = _plan(request)
             return {}, []
         if self._broker is None:
             # pyroute2 takes time and memory, and not every node has TAPs.
@@ -97,6 +112,8 @@ class Helper:
         return self._broker.answer(op, request)
 
     def _stamp(self, plan: Plan, bound: object) -> Answer:
+        from wgvx.state import LATEST, write_bound
+
         if type(bound) is not int or not 0 <= bound < LATEST:
             raise ValueError("no stamp")
         write_bound(Path(plan.stamps), bound)
@@ -109,7 +126,15 @@ def _one_of(paths: Sequence[str], path: object) -> Path:
     return Path(str(path))
 
 
+def _plan(fields: dict[str, Any]) -> Plan:
+    lists = ("files", "streams")
+    pairs = tuple((ours, theirs) for ours, theirs in fields["datagrams"])
+    return Plan(**fields | {name: tuple(fields[name]) for name in lists} | {"datagrams": pairs})
+
+
 def _sockets(port: object, fwmark: object, workers: int) -> Answer:
+    from wgvx.underlay import UnderlayError, open_sockets
+
     if type(port) is not int or not 0 <= port <= 65535:
         raise ValueError("no port")
     try:
@@ -125,6 +150,8 @@ def _sockets(port: object, fwmark: object, workers: int) -> Answer:
 
 
 def _mark(fwmark: object, fds: Sequence[int]) -> Answer:
+    from wgvx.underlay import UdpSocket, UnderlayError
+
     mark = _fwmark(fwmark)
     for fd in fds:
         one = UdpSocket.adopt(os.dup(fd), 1)
@@ -146,9 +173,10 @@ def _fwmark(value: object) -> int:
 
 
 def main() -> int:
-    refuse_new_privileges()  # It runs no programs.
-    helper = Helper()
-    return serve(int(sys.argv[1]), helper.answer, helper.close)
+    refuse_new_privileges()  # It runs no programs but itself.
+    descriptor, *plan = sys.argv[1:]
+    helper = Helper(int(descriptor), _plan(json.loads(plan[0])) if plan else None)
+    return serve(int(descriptor), helper.answer, helper.close, helper.grow_small)
 
 
 if __name__ == "__main__":

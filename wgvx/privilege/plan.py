@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -15,21 +14,8 @@ from wgvx.config import (
     StackAttach,
     StreamAttach,
 )
+from wgvx.privilege.orders import Plan
 from wgvx.privilege.syscalls import Needs
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that the helper may be asked for from the time on that the node is confined."""
-
-    stamps: str
-    files: tuple[str, ...]
-    """Whose names may be taken away."""
-    streams: tuple[str, ...]
-    """Sockets of VMs that may be connected to,"""
-    datagrams: tuple[tuple[str, str], ...]
-    """and those, (ours, the VM's), that may be made and connected."""
-    workers: int
 
 
 def make_plan(config: Config, stamps: Path, files: Sequence[Path], workers: int) -> Plan:

@@ -8,10 +8,12 @@ The data plane owns sessions: key slots, counters, endpoints, staged packets, st
 from __future__ import annotations
 
 from enum import Enum, IntFlag, auto
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wgvx.drops import Reason
-from wgvx.wireguard.noise import TransportKeys
+
+if TYPE_CHECKING:  # It brings the libraries, and not everyone here encrypts.
+    from wgvx.wireguard.noise import TransportKeys
 
 
 class Endpoint(NamedTuple):
