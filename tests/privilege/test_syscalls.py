@@ -168,9 +168,21 @@ def test_children_may_be_ended_and_nobody_else() -> None:
         vain("a parent", lambda: os.kill(os.getppid(), 0))
         vain("all", lambda: os.kill(-1, 0))
         vain("a thread of another", lambda: call(libc.tgkill, os.getppid(), os.getppid(), 0))
+        vain("a group", lambda: signal.pidfd_send_signal(child.pidfd, 0, None, 4))
         child.kill()
         assert child.wait() == -signal.SIGKILL
         child.kill()
+        """
+    )
+
+
+def test_whoever_connects_is_not_ours_to_end() -> None:
+    run(
+        """
+        ours, theirs = socket.socketpair()
+        assert confine(ALL, Needs()).seccomp
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        vain("SO_PEERPIDFD", lambda: ours.getsockopt(socket.SOL_SOCKET, 77))
         """
     )
 
@@ -181,7 +193,10 @@ def test_internet_sockets_by_need(need: str, kind: str) -> None:
     run(
         f"""
         assert confine(ALL, Needs({need}=True)).seccomp
+        protocol, odd = {{"DGRAM": (17, 136), "STREAM": (6, 262)}}["{kind}"]
         for family in (socket.AF_INET, socket.AF_INET6):
+            socket.socket(family, socket.SOCK_{kind}, protocol)
+            vain("another protocol", lambda: socket.socket(family, socket.SOCK_{kind}, odd))
             one = socket.socket(family, socket.SOCK_{kind} | socket.SOCK_NONBLOCK)
             one.bind(("", 0))
             vain("the other kind", lambda: socket.socket(family, socket.SOCK_{other}))

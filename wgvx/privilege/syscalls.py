@@ -28,8 +28,8 @@ _ALWAYS: Final = """
     accept accept4 brk clock_getres clock_gettime clock_nanosleep close dup dup2 dup3
     epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd2 exit exit_group fstat futex
     getegid geteuid getgid getpeername getpid getppid getrandom getresgid getresuid getsockname
-    getsockopt gettid gettimeofday getuid lseek madvise membarrier mremap munmap nanosleep
-    pidfd_send_signal pipe2 poll ppoll read readv recvfrom recvmmsg recvmsg restart_syscall rseq
+    gettid gettimeofday getuid lseek madvise membarrier mremap munmap nanosleep
+    pipe2 poll ppoll read readv recvfrom recvmmsg recvmsg restart_syscall rseq
     rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield sendmmsg sendmsg
     sendto set_robust_list shutdown sigaltstack time timerfd_settime wait4 waitid write writev
 """
@@ -61,6 +61,10 @@ _OPTIONS: Final = {
     socket.IPPROTO_TCP: (socket.TCP_NODELAY,),
     socket.IPPROTO_UDP: (103, 104),  # UDP_SEGMENT, UDP_GRO
 }
+_OTHER_OPTIONS: Final = 0xFFFFFFC0
+"""Those of SOL_SOCKET that nobody here reads: SO_PEERPIDFD (77) among them, with which a process at
+the other end of a Unix socket can be signalled."""
+
 # asm-generic/unistd.h, and the same on x86: older libraries do not know the names.
 IO_URING_SETUP: Final = 425
 _CLONE3: Final = 435
@@ -108,6 +112,9 @@ def allowed(needs: Needs) -> Iterator[Call]:
     for level, options in _OPTIONS.items():
         for option in options:
             yield Call("setsockopt", ((1, _INT, level), (2, _INT, option)))
+    yield Call("getsockopt", ((1, _INT, socket.SOL_SOCKET), (2, _OTHER_OPTIONS, 0)))
+    # Children, and not the process groups of theirs.
+    yield Call("pidfd_send_signal", ((3, _INT, 0),))
     # fstat(2), as newer libraries call it.
     yield Call("newfstatat", ((3, _AT_EMPTY_PATH, _AT_EMPTY_PATH),))
     for name in ("mmap", "mprotect"):
@@ -127,12 +134,14 @@ def _sockets(needs: Needs) -> Iterator[Call]:
     )
     # uvloop's, for signals. Not of datagrams, which can be sent to any path.
     yield Call("socketpair", ((0, _INT, socket.AF_UNIX), (1, _TYPE, socket.SOCK_STREAM)))
-    for kind, wanted in (
-        (socket.SOCK_DGRAM, needs.datagrams),
-        (socket.SOCK_STREAM, needs.streams),
+    # Of no other protocol: the kernel would load a module for it.
+    for kind, protocol, wanted in (
+        (socket.SOCK_DGRAM, socket.IPPROTO_UDP, needs.datagrams),
+        (socket.SOCK_STREAM, socket.IPPROTO_TCP, needs.streams),
     ):
         for family in (socket.AF_INET, socket.AF_INET6) if wanted else ():
-            yield Call("socket", ((0, _INT, family), (1, _TYPE, kind)))
+            for number in (0, protocol):
+                yield Call("socket", ((0, _INT, family), (1, _TYPE, kind), (2, _INT, number)))
     if needs.datagrams or needs.streams:
         yield Call("bind")
         yield Call("connect")
