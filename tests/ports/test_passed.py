@@ -95,3 +95,4 @@ def test_descriptors_of_systemd_have_names() -> None:
     assert named_descriptors(environ, 7) == {"blue": first, "red": first + 1}
     assert named_descriptors(environ, 8) == {}
     assert named_descriptors({}, 7) == {}
+    assert named_descriptors(environ | {"LISTEN_FDS": "many"}, 7) == {}

@@ -104,6 +104,36 @@ def test_frames_pass_both_ways_and_the_vm_may_come_again(tmp_path: Path) -> None
     run(test)
 
 
+def test_without_a_descriptor_left_it_waits_and_does_not_spin(tmp_path: Path) -> None:
+    path = tmp_path / "vm.sock"
+
+    async def test() -> None:
+        port = listening(path)
+        async with opened(port):
+            accept, tries = port._listener, 0
+
+            class Full:
+                def accept(self) -> None:
+                    nonlocal tries
+                    tries += 1
+                    raise OSError(errno.EMFILE, "none is left")
+
+                def fileno(self) -> int:
+                    assert accept is not None
+                    return accept.fileno()
+
+            port._listener = Full()  # type: ignore[assignment]
+            with client(path) as connected:
+                await asyncio.sleep(5 * vm.RETRY)
+                assert 1 <= tries <= 6
+                port._listener = accept
+                await until(lambda: port.fds)
+                connected.send(packed(FRAME))
+                assert await frame_of(port) == FRAME
+
+    run(test)
+
+
 def test_the_last_one_to_connect_counts(tmp_path: Path) -> None:
     path = tmp_path / "vm.sock"
 

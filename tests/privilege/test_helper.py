@@ -212,7 +212,7 @@ def test_sockets_are_opened_where_the_file_asks_for_it(
 
 def test_errands_before_and_after(tmp_path: Path) -> None:
     """The same for the node, whoever does them."""
-    stamps, lock = tmp_path / "stamps", tmp_path / "lock"
+    stamps, lock = tmp_path / "stamps", tmp_path / "a.lock"
     with contextlib.closing(HelpedErrands(names=False)) as errands:
         for _ in range(2):
             lock.touch()

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -102,7 +102,7 @@ def _run(
     errands = Errands()
     try:
         taps = _taps(config)
-        passed = assign(dict(args.tap_fd or ()), taps)
+        passed = assign(_each_once(args.tap_fd or ()), taps)
         needs_ports = rootless or any(name not in passed for name in taps)
         if args.confine:
             errands = HelpedErrands(names=names_wanted(config))
@@ -146,6 +146,15 @@ def _open_key_log(path: Path | None) -> KeyLog | None:
 def _taps(config: Config) -> list[str]:
     attachments = (attach for network in config.networks for attach in network.attach)
     return [attach.name for attach in attachments if isinstance(attach, TapAttach)]
+
+
+def _each_once(given: Sequence[tuple[int, str | None]]) -> dict[int, str | None]:
+    descriptors: dict[int, str | None] = {}
+    for fd, name in given:
+        if fd in descriptors:
+            usage(f"--tap-fd {fd}: found twice, want each descriptor once")
+        descriptors[fd] = name
+    return descriptors
 
 
 def _failed(command: list[str] | None) -> int:

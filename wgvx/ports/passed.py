@@ -23,7 +23,8 @@ def named_descriptors(environ: Mapping[str, str], process: int) -> dict[str, int
     if environ.get("LISTEN_PID") != str(process):
         return {}
     names = environ.get("LISTEN_FDNAMES", "").split(":")
-    count = int(environ.get("LISTEN_FDS", "0"))
+    told = environ.get("LISTEN_FDS", "")
+    count = int(told) if told.isascii() and told.isdecimal() else 0
     return {name: FIRST_PASSED + place for place, name in enumerate(names[:count]) if name}
 
 

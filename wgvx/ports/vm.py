@@ -135,7 +135,7 @@ class StreamPort(VmPort):
         self._changed = changed
         if self._listens:
             self._listener = _listen(self.name, self._address)
-            asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+            self._wait()
         else:
             self._again()
 
@@ -152,9 +152,18 @@ class StreamPort(VmPort):
         assert self._listener is not None
         try:
             connected, _ = self._listener.accept()
-        except OSError:
-            return  # It went away again.
+        except OSError as error:
+            # It went away again; or there is no room, and it would be ready at once again.
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self._listener.fileno())
+                loop.call_later(RETRY, self._wait)
+            return
         self._take(_prepared(connected))
+
+    def _wait(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
 
     def _again(self) -> None:
         if not self._listens:

@@ -26,9 +26,11 @@ the process becomes a fresh one once it has the plan, and loads what a request w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -44,6 +46,9 @@ from wgvx.privilege.orders import Plan
 
 if TYPE_CHECKING:
     from wgvx.ports.broker import Desk
+
+LOCK = ".lock"
+"""How the name of a node's lock ends (wgvx.control.paths)."""
 
 INTERNET = (socket.AF_INET, socket.AF_INET6)
 
@@ -67,8 +72,7 @@ class Helper:
             case "stamp":
                 return self._stamp(self._plan, request["bound"])
             case "unlink":
-                path = _one_of(self._plan.files, request["path"])
-                path.unlink(missing_ok=True)
+                _unlink(_one_of(self._plan.files, request["path"]))
                 return {}, []
             case "stream":
                 from wgvx.ports.outside import Here
@@ -124,6 +128,13 @@ def _one_of(paths: Sequence[str], path: object) -> Path:
     if path not in paths:
         raise PortError("that is not the node's to ask for")
     return Path(str(path))
+
+
+def _unlink(path: Path) -> None:
+    """The lock, and sockets; whatever else may lie there by now is somebody's."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.suffix == LOCK or stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()
 
 
 def _plan(fields: dict[str, Any]) -> Plan:

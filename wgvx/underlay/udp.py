@@ -90,9 +90,13 @@ class UdpSocket:
 
     @classmethod
     def adopt(cls, fd: int, worker: int) -> UdpSocket:
-        """One that another process opened as this class does."""
+        """One that another process opened as this class does. The descriptor is ours to close."""
         made = cls.__new__(cls)
-        made._socket = socket.socket(fileno=fd)
+        try:
+            made._socket = socket.socket(fileno=fd)
+        except OSError:
+            os.close(fd)
+            raise
         made._socket.setblocking(False)
         made.family = socket.AddressFamily(made._socket.family)
         made.worker = worker
