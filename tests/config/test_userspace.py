@@ -52,7 +52,7 @@ def test_a_vm_stays_a_vm(tmp_path: Path) -> None:
     entry = '{ type = "stream", name = "x", listen = "/x" }'
     config = read(tmp_path, f"{NODE}{NETWORK}attach = [{entry}]\n")
     assert in_userspace(config, Services()) == config
-    with pytest.raises(ConfigError, match="and it has none"):
+    with pytest.raises(ConfigError, match="and there is none"):
         in_userspace(config, Services(socks5=PROXY))
 
 

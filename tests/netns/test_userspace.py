@@ -73,6 +73,11 @@ def test_a_command_finds_the_overlay_by_its_environment(
     options = ("--userspace", "--confine", confine)
     done = node.place.run(*up(node, *options, "--", *FETCH, url), check=False)
     assert (done.returncode, done.stdout) == (0, PAGE), done.stderr
+    # Whatever the proxies of whoever calls, and whatever ways were asked for.
+    misled = ("env", "http_proxy=http://127.0.0.1:9", "NO_PROXY=*")
+    forward = ("-L", f"8080:{server.address[4]}:8000")
+    done = node.place.run(*misled, *up(node, *options, *forward, "--", *FETCH, url), check=False)
+    assert (done.returncode, done.stdout) == (0, PAGE), done.stderr
     # It is where it was, as who it was.
     done = node.place.run(*up(node, *options, "--", "sh", "-c", "id -u; exit 7"), check=False)
     assert done.returncode == 7
@@ -84,7 +89,9 @@ def test_forwards_of_the_command_line(node: WgvxNode, server: WgvxNode) -> None:
     serve = (sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "8001")
     node.place.start(*serve, log="http")
     forwards = (f"-L8080:{server.address[4]}:8000", "-R", "80:127.0.0.1:8001")
-    node.start("--userspace", *forwards)
+    node.start("--auto", *forwards, "--http", "0.0.0.0:3128")
+    assert node.process is not None
+    assert "warning: network 4200: http 0.0.0.0:3128 is not on the loopback" in node.process.stderr
     assert [one["type"] for one in node.network()["attach"]] == ["stack"]
     assert node.place.run(*FETCH, "http://127.0.0.1:8080/page").stdout == PAGE
     theirs = server.place.run(*FETCH, f"http://{node.address[4]}/mine")
@@ -99,6 +106,7 @@ def test_auto_takes_a_tap_here_where_that_is_allowed(
     node.start("--auto")
     assert node.tap in hosts[0].links()
     assert node.process is not None
+    assert "--auto: TAP in this network namespace" in node.process.stderr
     assert "instead" not in node.process.stderr
     node.stop()
 
@@ -117,7 +125,7 @@ def test_auto_goes_on_to_what_is_allowed_and_says_why(node: WgvxNode, server: Wg
 def test_ways_to_no_stack_are_refused(node: WgvxNode) -> None:
     done = node.place.run(*up(node, "--socks5", "127.0.0.1:1080"), check=False)
     assert done.returncode == 2
-    assert "are for a node's only stack, and it has none" in done.stderr
+    assert "there is none: --userspace puts one in the place of the TAP" in done.stderr
     done = node.place.run(*up(node, "--userspace", "-L", "80"), check=False)
     assert done.returncode == 2
     assert "found '80', want \"[host:]port:host:port\"" in done.stderr

@@ -24,14 +24,12 @@ class Command:
     the confinement that we get later."""
 
     def __init__(self, node: Node, command: list[str], environment: dict[str, str]) -> None:
-        """In the node's namespaces where it has some, with more of an ``environment``."""
+        """In the node's namespaces where it has some, with this ``environment``."""
         namespaces = node.namespace(None) or (-1, -1)
         self._node = node
         wait_fd, self._go_fd = os.pipe()
         try:
-            self._process = enter(
-                *namespaces, command, wait_fd=wait_fd, env={**os.environ, **environment}
-            )
+            self._process = enter(*namespaces, command, wait_fd=wait_fd, env=environment)
         except BaseException:
             self._let_go()
             raise

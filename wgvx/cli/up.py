@@ -17,7 +17,7 @@ from wgvx.cli import logs
 from wgvx.cli.command import Command
 from wgvx.cli.output import UserError, usage
 from wgvx.cli.up_options import register
-from wgvx.cli.ways import Way, proxy_environment, services_of, ways_to_take
+from wgvx.cli.ways import Way, command_environment, services_of, ways_to_take
 from wgvx.config import Config, TapAttach, find, load
 from wgvx.control.paths import AlreadyRunning, NodeLock, NoFolder
 from wgvx.control.server import ControlServer
@@ -58,11 +58,15 @@ def run(args: argparse.Namespace) -> int:
     services = services_of(args)
     logs.to_stderr(verbose=args.verbose)
     key_log = _open_key_log(args.key_log)
-    ways = ways_to_take(args, with_command=command is not None)
+    with_command = command is not None
+    ways = ways_to_take(args, config, services, with_command=with_command)
+    if args.auto:
+        log.info("--auto: %s", ways[0].value)
     try:
         for way, then in zip_longest(ways, ways[1:]):
             try:
-                return _run(args, way.change(config, services), way, command, key_log)
+                changed = way.change(config, services, with_command=with_command)
+                return _run(args, changed, way, command, key_log)
             except PortDeniedError as denied:
                 if then is None:
                     why = denied if way is Way.USERSPACE else f"{denied}\n{_others(way)}"
@@ -175,7 +179,7 @@ async def _serve(
         await control.start()
         await uapi.start()
         if command is not None:
-            held = Command(node, command, proxy_environment(node.config))
+            held = Command(node, command, command_environment(node.config))
         if steps:
             files = [lock.path, lock.socket, *([uapi.path] if uapi.path else ())]
             node.confine(steps, files)

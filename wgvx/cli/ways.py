@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import socket
+from dataclasses import replace
 from enum import Enum
 
-from wgvx.config import Config, StackAttach
-from wgvx.config.userspace import Services, in_userspace, with_services
+from wgvx.config import Config, EndpointName
+from wgvx.config.userspace import DEFAULT_SOCKS5, Services, in_userspace, stack_of, with_services
+
+PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY")
+"""Of the environment, by which programs find a proxy, or none; in small letters, too."""
 
 
 class Way(Enum):
@@ -16,17 +22,23 @@ class Way(Enum):
     ROOTLESS = "TAP in a namespace of its own (--rootless)"
     USERSPACE = "stack in this process (--userspace)"
 
-    def change(self, config: Config, services: Services) -> Config:
+    def change(self, config: Config, services: Services, *, with_command: bool) -> Config:
         """The node as it is run this way. Raises ConfigError."""
         if self is Way.USERSPACE:
+            if with_command:
+                services = for_a_command(config, services)
             return in_userspace(config, services)
         return with_services(config, services)
 
 
-def ways_to_take(args: argparse.Namespace, *, with_command: bool) -> tuple[Way, ...]:
+def ways_to_take(
+    args: argparse.Namespace, config: Config, services: Services, *, with_command: bool
+) -> tuple[Way, ...]:
     """Those that may be taken, the best one first. A COMMAND is never run in our own namespaces,
     where it would reach the overlay and all else."""
     if args.auto:
+        if services and stack_of(config) is None:
+            return (Way.USERSPACE,)  # What was asked for leads to a stack.
         return (Way.ROOTLESS, Way.USERSPACE) if with_command else tuple(Way)
     if args.userspace:
         return (Way.USERSPACE,)
@@ -38,20 +50,22 @@ def services_of(args: argparse.Namespace) -> Services:
     return Services(args.socks5, args.http, tuple(args.local), tuple(args.remote))
 
 
-def proxy_environment(config: Config) -> dict[str, str]:
-    """What lets programs find the proxies of a node's stack; empty where it has none."""
-    environment: dict[str, str] = {}
-    for network in config.networks:
-        for attach in network.attach:
-            if not isinstance(attach, StackAttach):
-                continue
-            if attach.socks5 is not None:
-                # The h: names are looked up by the proxy, on the overlay.
-                environment |= _both_cases("ALL_PROXY", f"socks5h://{attach.socks5}")
-            if attach.http is not None:
-                environment |= _both_cases("HTTPS_PROXY", f"http://{attach.http}")
-    return environment
+def for_a_command(config: Config, services: Services) -> Services:
+    """With a proxy that COMMAND can be told of, at a free port unless one was chosen."""
+    stack = stack_of(config)
+    if services.socks5 is not None or (stack is not None and stack.socks5 is not None):
+        return services
+    with socket.socket() as probe:
+        probe.bind((DEFAULT_SOCKS5.host, 0))
+        return replace(services, socks5=EndpointName(DEFAULT_SOCKS5.host, probe.getsockname()[1]))
 
 
-def _both_cases(name: str, value: str) -> dict[str, str]:
-    return {name: value, name.lower(): value}
+def command_environment(config: Config) -> dict[str, str]:
+    """Ours; beside a stack with its SOCKS5 proxy for everything, and no other."""
+    stack = stack_of(config)
+    if stack is None or stack.socks5 is None:
+        return dict(os.environ)
+    kept = {name: value for name, value in os.environ.items() if name.upper() not in PROXIES}
+    # The h: names are looked up by the proxy, on the overlay.
+    proxy = f"socks5h://{stack.socks5}"
+    return kept | {"ALL_PROXY": proxy, "all_proxy": proxy}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from wgvx.config.advice import warnings
 from wgvx.config.attach import MAXIMUM_ADDRESSES
 from wgvx.config.model import (
     Config,
@@ -39,12 +41,11 @@ def in_userspace(config: Config, services: Services) -> Config:
     a TAP has no address or is in a bridge, or there is no one stack for the services.
     """
     networks = tuple(map(_without_taps, config.networks))
-    every = (attach for network in networks for attach in network.attach)
-    stacks = [attach for attach in every if isinstance(attach, StackAttach)]
-    if len(stacks) > 1:
+    names = [attach.name for _, attach in _stacks(networks)]
+    if len(names) > 1:
         raise ConfigError(
-            f"{config.path}: {', '.join(one.name for one in stacks)}: a node has one stack at "
-            "most, for lwIP is one for a process: run a node for each"
+            f"{config.path}: {', '.join(names)}: a node has one stack at most, for lwIP is one for "
+            "a process: run a node for each"
         )
     if networks != config.networks:
         services = services or Services(socks5=DEFAULT_SOCKS5)
@@ -52,20 +53,14 @@ def in_userspace(config: Config, services: Services) -> Config:
 
 
 def with_services(config: Config, services: Services) -> Config:
-    """More ways to the only stack of a node. Raises ConfigError where there is none, or several."""
+    """More ways to the stack of a node. Raises ConfigError where it has none."""
     if not services:
         return config
-    stacks = [
-        (network, attach)
-        for network in config.networks
-        for attach in network.attach
-        if isinstance(attach, StackAttach)
-    ]
-    if len(stacks) != 1:
-        names = ", ".join(attach.name for _, attach in stacks) or "none"
+    stacks = _stacks(config.networks)
+    if not stacks:
         raise ConfigError(
-            f"{config.path}: proxies and forwards on the command line are for a node's only stack, "
-            f"and it has {names}: give each its own in the file (`socks5`, `forward` in attach)"
+            f"{config.path}: proxies and forwards on the command line lead to a stack, and there "
+            "is none: --userspace puts one in the place of the TAP"
         )
     ((network, stack),) = stacks
     richer = replace(
@@ -78,7 +73,23 @@ def with_services(config: Config, services: Services) -> Config:
     attach = tuple(richer if one is stack else one for one in network.attach)
     changed = replace(network, attach=attach)
     networks = tuple(changed if one is network else one for one in config.networks)
-    return replace(config, networks=networks)
+    config = replace(config, networks=networks)
+    found = dict.fromkeys((*config.warnings, *warnings(config)))
+    return replace(config, warnings=tuple(found))
+
+
+def stack_of(config: Config) -> StackAttach | None:
+    """A node's only stack."""
+    return next((stack for _, stack in _stacks(config.networks)), None)
+
+
+def _stacks(networks: Sequence[NetworkConfig]) -> list[tuple[NetworkConfig, StackAttach]]:
+    return [
+        (network, attach)
+        for network in networks
+        for attach in network.attach
+        if isinstance(attach, StackAttach)
+    ]
 
 
 def _without_taps(network: NetworkConfig) -> NetworkConfig:

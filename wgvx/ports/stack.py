@@ -71,6 +71,12 @@ class StackPort:
         for key, where in (("SOCKS5", attach.socks5), ("HTTP CONNECT", attach.http)):
             if where is not None:
                 log.info("stack %s: %s at %s", self.name, key, where)
+        for forward in attach.forward:
+            place = f"{forward.listen.host or 'every address'}, port {forward.listen.port}"
+            log.info("stack %s: %s, leads to %s", self.name, place, forward.target)
+        for forward in attach.reverse:
+            place = f"port {forward.listen.port} of the overlay"
+            log.info("stack %s: %s, leads to %s here", self.name, place, forward.target)
 
     def close(self) -> None:
         """Let go of everything. Idempotent."""
