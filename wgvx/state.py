@@ -34,6 +34,26 @@ def state_directory(configured: Path | None) -> Path:
         return SYSTEM_DIRECTORY
 
 
+def write_bound(path: Path, bound: int) -> None:
+    """Durable when this returns: written beside, synced, and put in place in one step. Raises
+    OSError."""
+    temporary = path.with_suffix(".new")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary.unlink(missing_ok=True)
+    # A folder that others can write may hold a link in its place.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(temporary, flags, 0o600), "w") as file:
+        file.write(f"{bound}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)  # The new name is the folder's to keep.
+    finally:
+        os.close(folder)
+
+
 class StampFile:
     """The file behind a :class:`TimestampSource`. What cannot be read or written is kept in memory,
     with one warning. ``write`` is who writes it, :func:`write_bound` or somebody in its place.
@@ -43,10 +63,10 @@ class StampFile:
         self,
         directory: Path,
         public_key: bytes,
-        write: Callable[[Path, int], None] | None = None,
+        write: Callable[[Path, int], None] = write_bound,
     ) -> None:
         self.path = directory / f"{hashlib.blake2s(public_key, digest_size=16).hexdigest()}.tai64n"
-        self._write = write or write_bound
+        self._write = write
         self._warned = False
         self.source = TimestampSource(self._load(), self._store)
 
@@ -89,23 +109,3 @@ class StampFile:
                 self.path,
                 error.strerror,
             )
-
-
-def write_bound(path: Path, bound: int) -> None:
-    """Durable when this returns: written beside, synced, and put in place in one step. Raises
-    OSError."""
-    temporary = path.with_suffix(".new")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary.unlink(missing_ok=True)
-    # A folder that others can write may hold a link in its place.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(temporary, flags, 0o600), "w") as file:
-        file.write(f"{bound}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)  # The new name is the folder's to keep.
-    finally:
-        os.close(folder)

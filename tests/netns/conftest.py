@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -47,3 +48,12 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def proxied() -> None:
+    """A stack that is built, and a client for its proxies."""
+    if importlib.util.find_spec("wgvx._stack") is None:
+        pytest.skip("wgvx was built without lwIP: ./dev lwip")
+    if shutil.which("curl") is None:
+        pytest.skip("missing: apt-get install -y curl")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import random
-import shutil
 import sys
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from tests.netns.nodes import WgvxNode
 from tests.netns.ordinary import OrdinaryUser
 from tests.netns.traffic import assert_ping
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("proxied")]
 
 # A name server that knows web.test alone, and UDP's echo beside it.
 FAR_END = """
@@ -55,14 +53,6 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
 """
 
 SIZE = 20_000_000
-
-
-@pytest.fixture(autouse=True)
-def needed() -> None:
-    if importlib.util.find_spec("wgvx._stack") is None:
-        pytest.skip("wgvx was built without lwIP: ./dev lwip")
-    if shutil.which("curl") is None:
-        pytest.skip("missing: apt-get install -y curl")
 
 
 @pytest.mark.parametrize("dataplane", ["native", "reference"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 import sys
 
 import pytest
@@ -13,18 +11,10 @@ from tests.netns.nodes import WGVX, WgvxNode
 from tests.netns.ordinary import OrdinaryUser
 from tests.netns.traffic import assert_ping
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.usefixtures("proxied")]
 
 FETCH = ("curl", "--silent", "--show-error", "--fail", "--max-time", "20", "--retry", "5")
 PAGE = "what stands on the overlay\n"
-
-
-@pytest.fixture(autouse=True)
-def needed() -> None:
-    if importlib.util.find_spec("wgvx._stack") is None:
-        pytest.skip("wgvx was built without lwIP: ./dev lwip")
-    if shutil.which("curl") is None:
-        pytest.skip("missing: apt-get install -y curl")
 
 
 @pytest.fixture

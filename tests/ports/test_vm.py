@@ -75,6 +75,16 @@ def listening(path: Path) -> StreamPort:
     return StreamPort(StreamAttach("vm1", path, listen=True))
 
 
+@asynccontextmanager
+async def visited(path: Path) -> AsyncIterator[tuple[StreamPort, socket.socket]]:
+    """A port that waits there, and the VM that has come."""
+    port = listening(path)
+    async with opened(port):
+        with client(path) as connected:
+            await until(lambda: port.fds)
+            yield port, connected
+
+
 def test_frames_pass_both_ways_and_the_vm_may_come_again(tmp_path: Path) -> None:
     path = tmp_path / "vm.sock"
 
@@ -156,14 +166,11 @@ def test_a_length_that_no_frame_has_ends_the_connection(tmp_path: Path) -> None:
     path = tmp_path / "vm.sock"
 
     async def test() -> None:
-        port = listening(path)
-        async with opened(port):
-            with client(path) as connected:
-                await until(lambda: port.fds)
-                connected.send(struct.pack("!I", vm.MAX_FRAME + 1))
-                await asyncio.sleep(0.01)
-                assert port.read() is None
-                await until(lambda: not port.fds)
+        async with visited(path) as (port, connected):
+            connected.send(struct.pack("!I", vm.MAX_FRAME + 1))
+            await asyncio.sleep(0.01)
+            assert port.read() is None
+            await until(lambda: not port.fds)
 
     run(test)
 
@@ -172,26 +179,23 @@ def test_what_a_slow_vm_does_not_read_waits_and_is_bounded(tmp_path: Path) -> No
     path = tmp_path / "vm.sock"
 
     async def test() -> None:
-        port = listening(path)
-        async with opened(port):
-            with client(path) as connected:
-                await until(lambda: port.fds)
-                sent = 0
-                while port.write(sent.to_bytes(4, "big") + bytes(1400)):
-                    sent += 1
-                assert sent * 1404 < 2 * (vm.WAITING + 4 * vm.BUFFER)
-                data = b""
-                connected.setblocking(False)
-                while len(data) < sent * 1408:
-                    try:
-                        data += connected.recv(1 << 20)
-                    except BlockingIOError:
-                        await asyncio.sleep(0.001)
-                numbers = [
-                    int.from_bytes(data[at + 4 : at + 8], "big") for at in range(0, len(data), 1408)
-                ]
-                assert numbers == list(range(sent))
-                assert port.write(FRAME)
+        async with visited(path) as (port, connected):
+            sent = 0
+            while port.write(sent.to_bytes(4, "big") + bytes(1400)):
+                sent += 1
+            assert sent * 1404 < 2 * (vm.WAITING + 4 * vm.BUFFER)
+            data = b""
+            connected.setblocking(False)
+            while len(data) < sent * 1408:
+                try:
+                    data += connected.recv(1 << 20)
+                except BlockingIOError:
+                    await asyncio.sleep(0.001)
+            numbers = [
+                int.from_bytes(data[at + 4 : at + 8], "big") for at in range(0, len(data), 1408)
+            ]
+            assert numbers == list(range(sent))
+            assert port.write(FRAME)
 
     run(test)
 
@@ -310,10 +314,8 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
 
     async def test() -> None:
-        port = listening(tmp_path / "vm.sock")
-        async with opened(port):
-            with client(tmp_path / "vm.sock"):
-                await until(lambda: port.fds)
+        async with visited(tmp_path / "vm.sock"):
+            pass
 
     run(test)
     assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -148,8 +148,7 @@ def _open_key_log(path: Path | None) -> KeyLog | None:
 
 
 def _taps(config: Config) -> list[str]:
-    attachments = (attach for network in config.networks for attach in network.attach)
-    return [attach.name for attach in attachments if isinstance(attach, TapAttach)]
+    return [attach.name for attach in config.attachments if isinstance(attach, TapAttach)]
 
 
 def _each_once(given: Sequence[tuple[int, str | None]]) -> dict[int, str | None]:

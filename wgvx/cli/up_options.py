@@ -129,16 +129,16 @@ def _add_services(parser: argparse.ArgumentParser) -> None:
     ways = parser.add_argument_group(
         "ways to a stack", "of --userspace or of the file, beside those of the file"
     )
-    for option, what in (("--socks5", "a SOCKS5 proxy"), ("--http", "a proxy for HTTP CONNECT")):
-        ways.add_argument(
-            option,
-            metavar="HOST:PORT",
-            type=_parsed(parse_endpoint, '"host:port"'),
-            help=f"let {what} listen here (--userspace without any: a SOCKS5 proxy at "
-            "127.0.0.1:1080)"
-            if option == "--socks5"
-            else f"let {what} listen here",
-        )
+    where = _parsed(parse_endpoint, '"host:port"')
+    ways.add_argument(
+        "--socks5",
+        metavar="HOST:PORT",
+        type=where,
+        help="let a SOCKS5 proxy listen here (--userspace without any way: at 127.0.0.1:1080)",
+    )
+    ways.add_argument(
+        "--http", metavar="HOST:PORT", type=where, help="let a proxy for HTTP CONNECT listen here"
+    )
     ways.add_argument(
         *("-L", "--local"),
         metavar="[HOST:]PORT:HOST:PORT",

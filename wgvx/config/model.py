@@ -179,6 +179,11 @@ class Config:
     warnings: tuple[str, ...]
     """What is valid yet hardly meant, one sentence each."""
 
+    @property
+    def attachments(self) -> list[AttachConfig]:
+        """Those of all networks, in order."""
+        return [attach for network in self.networks for attach in network.attach]
+
 
 def derive_mac(public_key: bytes, vni: int, attachment: str) -> bytes:
     """The MAC of an attachment whose MAC is not configured: the same at every start.

@@ -80,7 +80,7 @@ def with_services(config: Config, services: Services) -> Config:
 
 def stack_of(config: Config) -> StackAttach | None:
     """A node's only stack."""
-    return next((stack for _, stack in _stacks(config.networks)), None)
+    return next((one for one in config.attachments if isinstance(one, StackAttach)), None)
 
 
 def _stacks(networks: Sequence[NetworkConfig]) -> list[tuple[NetworkConfig, StackAttach]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import array
 import json
 import socket
-import subprocess
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,17 +31,8 @@ class Channel:
     block. `close` may be called more than once."""
 
     def __init__(self, module: str) -> None:
-        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._sock, self.process = child.start_on_socket(module)
         self._sock.settimeout(ANSWER_SECONDS)
-        with theirs:
-            # A session of its own: a terminal's ^C is for the node, which then closes us.
-            self.process = child.Child(
-                child.command(module, str(theirs.fileno())),
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
 
     def ask(self, op: str, fds: Sequence[int] = (), **fields: Any) -> Answer:
         """One request, its answer and the descriptors that came with it, close-on-exec. Raises
@@ -64,11 +54,7 @@ class Channel:
     def close(self) -> None:
         """Let the process end, and wait for that."""
         self._sock.close()
-        try:
-            self.process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.process.end(END_SECONDS)
 
 
 def receive(sock: socket.socket) -> tuple[bytes, list[int]]:

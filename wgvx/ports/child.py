@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,14 @@ class Child(subprocess.Popen[bytes]):
         with contextlib.suppress(OSError):  # before Linux 5.3, or none at all
             self.pidfd = os.pidfd_open(self.pid)
 
+    def end(self, seconds: float) -> None:
+        """Wait for its end, which was asked for; kill it where that takes longer."""
+        try:
+            self.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.wait()
+
     def send_signal(self, sig: int) -> None:
         """Nothing to one that has ended."""
         if self.pidfd < 0:
@@ -46,3 +55,19 @@ class Child(subprocess.Popen[bytes]):
             os.close(self.pidfd)
             self.pidfd = -1
         return status
+
+
+def start_on_socket(module: str) -> tuple[socket.socket, Child]:
+    """A process that runs `main()` of `module` and has the other end of a socket pair, of packets,
+    as its first argument. It ends when ours is closed."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        # A session of its own: a terminal's ^C is for the node, which then closes its end.
+        process = Child(
+            command(module, str(theirs.fileno())),
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    return ours, process

@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Final
@@ -42,17 +43,18 @@ IN_USE: Final = "another process has this socket"
 _LENGTH: Final = struct.Struct("!I")
 
 
-class VmPort:
+class VmPort(ABC):
     """What both kinds have in common. ``changed`` is called when ``fds`` has changed, and before a
-    descriptor that was in it is closed.
+    descriptor that was in it is closed. ``place`` is where the VM is, for those who read of it.
     """
 
     type: ClassVar[str]
     framing: ClassVar[Framing]
     mac: ClassVar[None] = None
 
-    def __init__(self, name: str, outside: Outside = HERE) -> None:
+    def __init__(self, name: str, place: SocketAddress, outside: Outside = HERE) -> None:
         self.name = name
+        self._place = place
         self._outside = outside
         self.fds: tuple[int, ...] = ()
         self._changed: Callable[[], None] = lambda: None
@@ -62,17 +64,21 @@ class VmPort:
     def fileno(self) -> int:
         return self.fds[0] if self.fds else -1
 
+    @abstractmethod
     def read(self) -> bytes | None:
         """The next frame, None while none is there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, frame: bytes) -> bool:
         """Send a frame; False where it is not taken."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, changed: Callable[[], None]) -> None:
         """Begin to wait for the VM. Raises PortError."""
-        raise NotImplementedError
+
+    @abstractmethod
+    async def _connected(self) -> socket.socket:
+        """The VM's socket, where it is for us to look for. Raises OSError while it is not there."""
 
     def lost(self, code: int) -> None:
         """The VM is gone, as an errno told."""
@@ -91,7 +97,18 @@ class VmPort:
         self._take(None)
 
     def _again(self) -> None:
-        """Look for the VM again, where it is for us to do."""
+        """Look for the VM until it is there."""
+        self._task = asyncio.get_running_loop().create_task(self._look())
+
+    async def _look(self) -> None:
+        while True:
+            try:
+                self._take(_prepared(await self._connected()))
+            except OSError as error:
+                log.debug("VM %s at %s: %s", self.name, self._place, error.strerror or error)
+                await asyncio.sleep(RETRY)
+            else:
+                return
 
     def _take(self, connected: socket.socket | None) -> None:
         """This is the VM from now on."""
@@ -124,7 +141,7 @@ class StreamPort(VmPort):
     framing = Framing.STREAM
 
     def __init__(self, attach: StreamAttach, outside: Outside = HERE) -> None:
-        super().__init__(attach.name, outside)
+        super().__init__(attach.name, attach.address, outside)
         self._address = attach.address
         self._listens = attach.listen
         self._listener: socket.socket | None = None
@@ -166,18 +183,8 @@ class StreamPort(VmPort):
             asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
 
     def _again(self) -> None:
-        if not self._listens:
-            self._task = asyncio.get_running_loop().create_task(self._connect())
-
-    async def _connect(self) -> None:
-        while True:
-            try:
-                self._take(_prepared(await self._connected()))
-            except OSError as error:
-                log.debug("VM %s at %s: %s", self.name, self._address, error.strerror or error)
-                await asyncio.sleep(RETRY)
-            else:
-                return
+        if not self._listens:  # Or it comes by itself.
+            super()._again()
 
     async def _connected(self) -> socket.socket:
         if isinstance(self._address, Path):
@@ -259,7 +266,7 @@ class DgramPort(VmPort):
     framing = Framing.BARE
 
     def __init__(self, attach: DgramAttach, outside: Outside = HERE) -> None:
-        super().__init__(attach.name, outside)
+        super().__init__(attach.name, attach.remote, outside)
         self._local, self._remote = attach.local, attach.remote
         self._pause: asyncio.TimerHandle | None = None
 
@@ -279,20 +286,6 @@ class DgramPort(VmPort):
         super().close()
         if isinstance(self._local, Path):
             self._outside.remove(self._local)
-
-    def _again(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._connect())
-
-    async def _connect(self) -> None:
-        while True:
-            try:
-                sock = await self._connected()
-            except OSError as error:
-                log.debug("VM %s at %s: %s", self.name, self._remote, error.strerror or error)
-                await asyncio.sleep(RETRY)
-            else:
-                self._take(_prepared(sock))
-                return
 
     async def _connected(self) -> socket.socket:
         if isinstance(self._local, Path):

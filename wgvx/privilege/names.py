@@ -15,7 +15,6 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from typing import Any, Final, cast
@@ -37,19 +36,11 @@ class Names:
     """The asking end. Starts the process; `close` ends it, whatever it waits for."""
 
     def __init__(self) -> None:
-        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._sock, self.process = child.start_on_socket("wgvx.privilege.names")
         self._sock.setblocking(False)
         self._waiting: dict[int, asyncio.Future[list[Place]]] = {}
         self._next = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        with theirs:
-            self.process = child.Child(
-                child.command("wgvx.privilege.names", str(theirs.fileno())),
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
 
     async def look_up(self, name: EndpointName, *, passive: bool = False) -> list[Place]:
         """All addresses of a name; ``passive``: to bind to. Raises OSError."""
@@ -72,11 +63,7 @@ class Names:
         """Idempotent."""
         self._forget()
         self._sock.close()
-        try:
-            self.process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.process.end(END_SECONDS)
 
     def _forget(self) -> None:
         if self._loop is not None and not self._loop.is_closed():

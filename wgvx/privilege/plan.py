@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 from pathlib import Path
 
 from wgvx.config import (
@@ -14,6 +13,7 @@ from wgvx.config import (
     StackAttach,
     StreamAttach,
 )
+from wgvx.hosts import is_numeric
 from wgvx.privilege.orders import Plan
 from wgvx.privilege.syscalls import Needs
 
@@ -21,7 +21,7 @@ from wgvx.privilege.syscalls import Needs
 def make_plan(config: Config, stamps: Path, files: Sequence[Path], workers: int) -> Plan:
     """``files`` are the sockets and locks of the node."""
     streams, datagrams, ours = [], [], [str(path) for path in files]
-    for attach in _attached(config):
+    for attach in config.attachments:
         match attach:
             case StreamAttach(address=Path() as path):
                 if attach.listen:
@@ -37,7 +37,7 @@ def make_plan(config: Config, stamps: Path, files: Sequence[Path], workers: int)
 def names_wanted(config: Config) -> bool:
     """Whether there may be names to look up."""
     names: list[object] = [peer.endpoint for peer in config.peers]
-    for attach in _attached(config):
+    for attach in config.attachments:
         match attach:
             case StreamAttach():
                 names.append(attach.address)
@@ -52,16 +52,12 @@ def names_wanted(config: Config) -> bool:
 
 def is_address(name: EndpointName) -> bool:
     """Whether nothing has to be looked up, not even the number of an interface (fe80::1%eth0)."""
-    try:
-        ip_address(name.host)
-    except ValueError:
-        return False
-    return "%" not in name.host
+    return "%" not in name.host and is_numeric(name)
 
 
 def needs(config: Config) -> Needs:
     """What the node will still open itself."""
-    attached = _attached(config)
+    attached = config.attachments
     return Needs(
         datagrams=any(map(_sends_on_the_host, attached)),
         streams=any(map(_connects_on_the_host, attached)),
@@ -84,7 +80,3 @@ def _connects_on_the_host(attach: AttachConfig) -> bool:
         case StackAttach():
             return bool(attach.reverse)
     return False
-
-
-def _attached(config: Config) -> list[AttachConfig]:
-    return [attach for network in config.networks for attach in network.attach]
