@@ -183,11 +183,8 @@ def test_a_peer_behind_a_peer_and_one_that_is_ourselves(standing: Pair) -> None:
         assert ping(a.place, b.address[4], count=2)
 
 
-# What the other end sent before it heard of the new address brings the old one back; the next
-# packet then ties it to the new interface by ARP, and it stays. The kernel looks at each send.
-MAY_COME_BACK = pytest.mark.xfail(strict=False, reason="a packet on its way may bring it back")
 BETTER_ROUTES = [
-    *(pytest.param(match, "ours", marks=MAY_COME_BACK) for match in ONE),
+    *((match, "ours") for match in ONE),
     # Of the others only the kernel does it, and so shows how it is meant.
     *((match, "theirs") for match in ONE if match.far == KERNEL),
 ]

@@ -72,6 +72,8 @@ struct peer {
     bool has_endpoint;
     wgvx_endpoint endpoint;
     uint32_t endpoint_generation; /* counts its changes */
+    bool has_refused, refused_on_any;
+    wgvx_endpoint refused;  /* see DataPlane.give_up_local_address */
     uint64_t gso_off_until;       /* EMSGSIZE belongs to a path */
     struct staged *staged, **staged_end;
     uint32_t staged_count;
@@ -303,6 +305,9 @@ enum reason keypair_open(struct lane *, struct keypair *, uint8_t *message, uint
                          uint64_t now);
 /* Puts a new session into its slot. */
 void peer_install(struct lane *, struct peer *, struct keypair *);
+/* The routing table chooses our address. */
+void peer_forget_local_address(struct peer *);
+void peer_give_up_local_address(struct peer *, const wgvx_endpoint *);
 /* Something authenticated arrived. */
 void peer_heard(struct lane *, struct peer *, const wgvx_endpoint *, uint32_t length, uint64_t now);
 /* A packet under this key authenticated; true when it was the first under `next`. */

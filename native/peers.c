@@ -198,11 +198,26 @@ void wgvx_forget_local_address(wgvx *dp, uint32_t id)
 {
     enter(dp, 0);
     struct peer *peer = find_peer(dp, id);
-    if (peer) {
-        peer->endpoint.local_length = 0;
-        peer->endpoint.interface = 0;
-        peer->endpoint_generation++;
-    }
+    if (peer)
+        peer_forget_local_address(peer);
+    leave(dp);
+}
+
+void wgvx_give_up_local_address(wgvx *dp, uint32_t id, const wgvx_endpoint *endpoint)
+{
+    enter(dp, 0);
+    struct peer *peer = find_peer(dp, id);
+    if (peer)
+        peer_give_up_local_address(peer, endpoint);
+    leave(dp);
+}
+
+void wgvx_allow_local_address(wgvx *dp, uint32_t id)
+{
+    enter(dp, 0);
+    struct peer *peer = find_peer(dp, id);
+    if (peer)
+        peer->has_refused = false;
     leave(dp);
 }
 

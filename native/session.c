@@ -139,10 +139,42 @@ static bool same_remote(const wgvx_endpoint *a, const wgvx_endpoint *b)
            !memcmp(a->ip, b->ip, a->ip_length);
 }
 
+/* On whatever interface: see PeerState._is_at. */
 static bool same_endpoint(const wgvx_endpoint *a, const wgvx_endpoint *b)
 {
-    return same_remote(a, b) && a->interface == b->interface &&
-           a->local_length == b->local_length && !memcmp(a->local, b->local, a->local_length);
+    return same_remote(a, b) && a->local_length == b->local_length &&
+           !memcmp(a->local, b->local, a->local_length);
+}
+
+static void without_local_address(wgvx_endpoint *endpoint)
+{
+    endpoint->local_length = 0;
+    endpoint->interface = 0;
+}
+
+void peer_forget_local_address(struct peer *peer)
+{
+    without_local_address(&peer->endpoint);
+    peer->endpoint_generation++;
+}
+
+void peer_give_up_local_address(struct peer *peer, const wgvx_endpoint *endpoint)
+{
+    if (!peer->has_endpoint || !same_endpoint(endpoint, &peer->endpoint))
+        return;
+    peer_forget_local_address(peer);
+    peer->refused = *endpoint;
+    peer->has_refused = peer->refused_on_any = true;
+}
+
+static bool is_refused(const struct peer *peer, const wgvx_endpoint *endpoint)
+{
+    const wgvx_endpoint *refused = &peer->refused;
+    return endpoint->ip_length == refused->ip_length &&
+           endpoint->local_length == refused->local_length &&
+           !memcmp(endpoint->ip, refused->ip, refused->ip_length) &&
+           !memcmp(endpoint->local, refused->local, refused->local_length) &&
+           (peer->refused_on_any || endpoint->interface == refused->interface);
 }
 
 void peer_heard(struct lane *lane, struct peer *peer, const wgvx_endpoint *endpoint,
@@ -153,8 +185,14 @@ void peer_heard(struct lane *lane, struct peer *peer, const wgvx_endpoint *endpo
     peer->first_unanswered_tx = 0;
     if (peer->has_endpoint && same_endpoint(endpoint, &peer->endpoint))
         return;
+    wgvx_endpoint heard = *endpoint;
+    if (peer->has_refused && is_refused(peer, endpoint)) {
+        without_local_address(&heard);
+        if (peer->has_endpoint && same_endpoint(&heard, &peer->endpoint))
+            return;
+    }
     bool moved = !peer->has_endpoint || !same_remote(endpoint, &peer->endpoint);
-    peer->endpoint = *endpoint;
+    peer->endpoint = heard;
     POKE(peer->has_endpoint, true);
     POKE(peer->endpoint_generation, peer->endpoint_generation + 1);
     if (moved) {
@@ -169,6 +207,7 @@ void peer_sent(struct peer *peer, uint32_t length, uint64_t now)
     peer->last_tx = now;
     peer->first_unanswered_rx = 0;
     peer->more_unanswered_rx = false;
+    peer->refused_on_any = false;
 }
 
 static void arm(struct lane *lane, struct peer *peer, uint8_t event)

@@ -129,6 +129,8 @@ void wgvx_demand_mac2(wgvx *, const uint8_t *secret, const uint8_t *nonce_key, u
 bool wgvx_add_peer(wgvx *, uint32_t peer);
 void wgvx_remove_peer(wgvx *, uint32_t peer);
 void wgvx_set_endpoint(wgvx *, uint32_t peer, const wgvx_endpoint *); /* or NULL */
+void wgvx_give_up_local_address(wgvx *, uint32_t peer, const wgvx_endpoint *);
+void wgvx_allow_local_address(wgvx *, uint32_t peer);
 bool wgvx_get_endpoint(wgvx *, uint32_t peer, wgvx_endpoint *);
 bool wgvx_add_allowed_ip(wgvx *, uint32_t peer, const uint8_t *network, uint8_t address_length,
                          uint8_t length);

@@ -47,7 +47,10 @@ static void edit_peer(struct node *node, unsigned peer, uint8_t what, struct byt
         wgvx_disarm(node->dp, peer, take8(from));
         break;
     case 11:
-        wgvx_forget_local_address(node->dp, peer);
+        if (take8(from) & 1)
+            wgvx_forget_local_address(node->dp, peer);
+        else
+            wgvx_give_up_local_address(node->dp, peer, &endpoint);
         break;
     }
 }

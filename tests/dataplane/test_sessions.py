@@ -9,7 +9,7 @@ from tests.dataplane.rig import PORT, SECOND, US, VNI, Rig, carrying, frame_to, 
 from wgvx.dataplane.interface import Datagram
 from wgvx.drops import Reason
 from wgvx.wireguard.constants import REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES
-from wgvx.wireguard.sessions import Event, Stamps
+from wgvx.wireguard.sessions import Endpoint, Event, Stamps
 
 FRAME = frame_to(US)
 DATA = carrying(FRAME)
@@ -333,6 +333,35 @@ def test_another_address_of_ours_is_no_move(rig: Rig) -> None:
     assert rig.dataplane.endpoint(2) == place
     rig.dataplane.forget_local_address(2)
     assert rig.dataplane.endpoint(2) == rig.peer.endpoint
+
+
+def test_an_address_of_ours_that_was_given_up_is_not_learned_again(rig: Rig) -> None:
+    rig.dataplane.fdb_add(VNI, mac(2), tunnel(2))
+    here = b"\xc6\x12\0\1"
+
+    def heard(interface: int) -> Endpoint | None:
+        place = rig.peer.endpoint._replace(local=here, interface=interface)
+        rig.dataplane.receive([rig.peer.seal(b"")._replace(endpoint=place)], rig.now)
+        return rig.dataplane.endpoint(2)
+
+    nowhere = rig.peer.endpoint
+    first = heard(1)
+    assert first is not None
+    assert first == nowhere._replace(local=here, interface=1)
+    assert heard(2) == first, "the interface goes with the address"
+    rig.dataplane.give_up_local_address(2, first._replace(local=b"\xc6\x12\0\2"))
+    assert rig.dataplane.endpoint(2) == first, "it was heard elsewhere meanwhile"
+    rig.dataplane.give_up_local_address(2, first)
+    assert rig.dataplane.endpoint(2) == nowhere
+    assert heard(1) == heard(2) == nowhere
+    assert [d.endpoint for d in rig.transmit(OUT).datagrams] == [nowhere]
+    assert heard(1) == nowhere
+    assert heard(2) == first._replace(interface=2), (
+        "that peer has heard from us, and calls it still"
+    )
+    rig.dataplane.forget_local_address(2)
+    rig.dataplane.allow_local_address(2)
+    assert heard(1) == first
 
 
 def test_one_burst_of_several_peers(rig3: Rig) -> None:

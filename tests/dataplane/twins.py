@@ -235,7 +235,8 @@ def elsewhere(endpoint: Endpoint, how: int) -> Endpoint:
     return (
         endpoint._replace(port=1000),
         endpoint._replace(local=b"\xc6\x12\0\1"),
+        endpoint._replace(local=b"\xc6\x12\0\1", interface=2),
         endpoint._replace(local=b"\xc6\x12\0\2"),
         Endpoint(b"\xfd" + bytes(14) + endpoint.ip[-1:], 51820),
         Endpoint(b"\xfe\x80" + bytes(13) + endpoint.ip[-1:], 51820, 3, b"\xfe\x80" + bytes(14)),
-    )[how % 5]
+    )[how % 6]

@@ -59,6 +59,11 @@ class Watched:
         assert endpoint is not None
         return endpoint.local
 
+    def hear(self, interface: str) -> None:
+        """Peer 1, at our first address."""
+        endpoint = Endpoint(FAR, 1001, 0, address(1), index(interface))
+        self.plane.received_handshake(1, endpoint, 148, 0)
+
     async def until_given_up(self, peer: int = 1) -> None:
         async with asyncio.timeout(PATIENCE):
             while self.local(peer):
@@ -89,18 +94,38 @@ def test_the_address_goes_with_the_route_and_stays_otherwise(host: Namespace) ->
     asyncio.run(scenario())
 
 
-def test_what_was_on_its_way_brings_it_back_for_a_while_only(
-    host: Namespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sources, "AGAIN", 0.05)
-
+def test_what_was_on_its_way_does_not_bring_it_back(host: Namespace) -> None:
     async def scenario() -> None:
         watched = Watched()
         try:
             host.ip("route", "add", "198.51.100.9/32", "dev", "d2")
             await watched.until_given_up()
-            watched.plane.set_endpoint(1, Endpoint(FAR, 1001, 0, address(1), index("d1")))
+            watched.hear("d1")
+            assert not watched.local()
+            watched.hear("d2")
+            assert not watched.local(), "nothing was sent from another address"
+            watched.plane.send_handshake(1, bytes(148), 0)
+            watched.hear("d1")
+            assert not watched.local()
+            watched.hear("d2")
+            assert watched.local(), "it is called there, and that is the way"
+        finally:
+            await watched.watch.close()
+
+    asyncio.run(scenario())
+
+
+def test_it_comes_back_with_the_route(host: Namespace) -> None:
+    async def scenario() -> None:
+        watched = Watched()
+        try:
+            host.ip("route", "add", "198.51.100.9/32", "dev", "d2")
             await watched.until_given_up()
+            host.ip("route", "del", "198.51.100.9/32", "dev", "d2")
+            async with asyncio.timeout(PATIENCE):
+                while not watched.local():
+                    watched.hear("d1")
+                    await asyncio.sleep(0.005)
         finally:
             await watched.watch.close()
 

@@ -251,6 +251,20 @@ class DataPlane(Sessions, ABC):
         """Where the peer was last heard, or is said to be."""
 
     @abstractmethod
+    def give_up_local_address(self, peer: int, endpoint: Endpoint) -> None:
+        """Packets to this peer leave by another interface than ``endpoint`` was heard on.
+
+        Where it is the peer's endpoint still, the routing table chooses our address instead, as the
+        kernel's WireGuard has it before each send. What the peer sends to that address is not
+        answered from it: until something was sent, by which it hears of the other one; and where
+        it arrives on that interface, until :meth:`allow_local_address`.
+        """
+
+    @abstractmethod
+    def allow_local_address(self, peer: int) -> None:
+        """What was given up last is the way again."""
+
+    @abstractmethod
     def add_allowed_ip(self, peer: int, prefix: Prefix) -> None:
         """Give a prefix (host bits zero) to a peer; whoever had it loses it."""
 

@@ -292,6 +292,12 @@ class NativeDataPlane(WorkerDataPlane):
         found = ffi.new("wgvx_endpoint *")
         return _from_c(found) if lib.wgvx_get_endpoint(self._plane, peer, found) else None
 
+    def give_up_local_address(self, peer: int, endpoint: Endpoint) -> None:
+        lib.wgvx_give_up_local_address(self._plane, peer, _endpoint(endpoint))
+
+    def allow_local_address(self, peer: int) -> None:
+        lib.wgvx_allow_local_address(self._plane, peer)
+
     def add_allowed_ip(self, peer: int, prefix: Prefix) -> None:
         network, length = prefix
         _enough(lib.wgvx_add_allowed_ip(self._plane, peer, network, len(network), length))

@@ -24,6 +24,8 @@ class PeerState:
         "last_rx",
         "last_tx",
         "more_unanswered_rx",
+        "refused",
+        "refused_on_any",
         "rx_bytes",
         "slots",
         "tx_bytes",
@@ -33,6 +35,10 @@ class PeerState:
         self.id = peer
         self.slots = KeySlots()
         self.endpoint: Endpoint | None = None
+        self.refused: Endpoint | None = None
+        """With our address and interface as they were given up: not learned again."""
+        self.refused_on_any = False
+        """Nothing was sent since: that peer cannot know yet, whatever interface it is heard on."""
         self._staged: deque[bytes] = deque()
         self.rx_bytes = 0
         self.tx_bytes = 0
@@ -49,14 +55,32 @@ class PeerState:
         self.rx_bytes += length
         self.last_rx = now
         self.first_unanswered_tx = 0
-        if endpoint == self.endpoint:
+        if self._is_at(endpoint):
             return False
+        if self._refuses(endpoint):
+            endpoint = endpoint._replace(local=b"", interface=0)
         moved = self.endpoint is None or endpoint.remote() != self.endpoint.remote()
         self.endpoint = endpoint
         return moved
 
+    def _is_at(self, endpoint: Endpoint) -> bool:
+        """The interface is that of the first packet: a later one on another follows a change of
+        routes, which :meth:`give_up_local_address` is to find.
+        """
+        here = self.endpoint
+        return here is not None and endpoint._replace(interface=here.interface) == here
+
+    def _refuses(self, endpoint: Endpoint) -> bool:
+        refused = self.refused
+        return (
+            refused is not None
+            and (endpoint.ip, endpoint.local) == (refused.ip, refused.local)
+            and (self.refused_on_any or endpoint.interface == refused.interface)
+        )
+
     def sent(self, length: int, now: int) -> None:
         """Something authenticated left."""
+        self.refused_on_any = False
         self.tx_bytes += length
         self.last_tx = now
         self.first_unanswered_rx = 0
@@ -110,6 +134,17 @@ class PeerState:
         """Leave the choice of our own address to the routing table."""
         if self.endpoint is not None:
             self.endpoint = self.endpoint._replace(local=b"", interface=0)
+
+    def give_up_local_address(self, endpoint: Endpoint) -> None:
+        """The way to the peer is another one than ``endpoint`` was heard on."""
+        if self._is_at(endpoint):
+            self.forget_local_address()
+            self.refused = endpoint
+            self.refused_on_any = True
+
+    def allow_local_address(self) -> None:
+        """It is the way again."""
+        self.refused = None
 
     def stamps(self) -> Stamps:
         """The four stamps as the timers read them."""

@@ -421,6 +421,12 @@ class ReferenceDataPlane(DataPlane):
     def endpoint(self, peer: int) -> Endpoint | None:
         return self._peers[peer].endpoint
 
+    def give_up_local_address(self, peer: int, endpoint: Endpoint) -> None:
+        self._peers[peer].give_up_local_address(endpoint)
+
+    def allow_local_address(self, peer: int) -> None:
+        self._peers[peer].allow_local_address()
+
     def add_allowed_ip(self, peer: int, prefix: Prefix) -> None:
         self._allowed_ips.insert(prefix, peer)
 

@@ -2,7 +2,9 @@
 
 A peer is answered from the address that it used. As send4() of the kernel's WireGuard does for
 IPv4, that address is given up once the route leaves by another interface than the peer was heard
-on; the kernel looks whenever routes have changed, and so do we. Of IPv6 it only asks whether the
+on. The kernel looks at the first packet after routes have changed or the peer was heard elsewhere;
+we look when routes have changed, and what is given up is not learned again until they change back
+(:meth:`wgvx.dataplane.interface.DataPlane.give_up_local_address`). Of IPv6 it only asks whether the
 address is still ours, which a refused send tells (:meth:`wgvx.underlay.udp.UdpSocket.send`).
 """
 
@@ -11,11 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from wgvx.dataplane.interface import DataPlane
 from wgvx.route import route_interface
+from wgvx.wireguard.sessions import Endpoint
 
 # <linux/rtnetlink.h>: link, IPv4 address, IPv4 route, IPv4 rule.
 _GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80
@@ -28,13 +32,6 @@ the time. With few peers it comes before the next packet, which is what the kern
 
 SLICE: Final = 256
 """Peers looked at in one turn of the loop, some 10 us each."""
-
-AGAIN: Final = 1.0
-"""Seconds until another look where an address was given up: what that peer sent before it heard of
-the new one brings the old one back."""
-
-LOOKS: Final = 4
-"""So many at most, for on some ways back an address is given up each time."""
 
 
 class SourceWatch:
@@ -50,6 +47,7 @@ class SourceWatch:
         self._dataplane = dataplane
         self._peers = peers
         self._fwmark = fwmark
+        self._given_up: dict[int, Endpoint] = {}
         self._changed = asyncio.Event()
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
@@ -79,34 +77,33 @@ class SourceWatch:
     async def _watch(self) -> None:
         while True:
             await self._changed.wait()
-            for _ in range(LOOKS):
-                self._changed.clear()
-                begun = self._loop.time()
-                given_up = await self._look()
-                await asyncio.sleep(SHARE * (self._loop.time() - begun))
-                if not given_up:
-                    break
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), AGAIN)
+            self._changed.clear()
+            begun = time.thread_time()
+            await self._look()
+            await asyncio.sleep(SHARE * (time.thread_time() - begun))
 
-    async def _look(self) -> bool:
-        """At all peers; whether an address was given up."""
-        given_up = False
+    async def _look(self) -> None:
+        """At all peers."""
         there = set(self._peers())
+        for gone in self._given_up.keys() - there:
+            del self._given_up[gone]
         for number, peer in enumerate(tuple(there), 1):
             if peer in there:
-                given_up |= self._check(peer)
+                self._check(peer)
             if number % SLICE == 0:
                 await asyncio.sleep(0)
                 there = set(self._peers())  # Some may be gone by now.
-        return given_up
 
-    def _check(self, peer: int) -> bool:
+    def _check(self, peer: int) -> None:
+        given_up = self._given_up.get(peer)
+        if given_up is not None and self._is_the_way(given_up):
+            self._dataplane.allow_local_address(peer)
+            del self._given_up[peer]
         endpoint = self._dataplane.endpoint(peer)
-        if endpoint is None or not endpoint.interface:
-            return False
+        if endpoint is not None and endpoint.interface and not self._is_the_way(endpoint):
+            self._dataplane.give_up_local_address(peer, endpoint)
+            self._given_up[peer] = endpoint
+
+    def _is_the_way(self, endpoint: Endpoint) -> bool:
         way = route_interface(endpoint.ip, endpoint.local, self._fwmark())
-        if way == endpoint.interface:
-            return False
-        self._dataplane.forget_local_address(peer)
-        return True
+        return way == endpoint.interface

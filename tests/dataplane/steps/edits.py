@@ -12,7 +12,7 @@ from tests.dataplane.steps.calls import Place, Say, Tell
 from tests.dataplane.steps.frames import macs
 from tests.dataplane.steps.handshakes import Demand
 from tests.dataplane.steps.step import Step, families, numbers, pick
-from tests.dataplane.twins import PUBLIC_KEY, Twins
+from tests.dataplane.twins import PUBLIC_KEY, Twins, elsewhere
 from wgvx.dataplane.interface import Network
 from wgvx.wireguard.allowed_ips import masked
 from wgvx.wireguard.constants import REJECT_AFTER_MESSAGES
@@ -53,6 +53,22 @@ class Exhaust:
         if number is not None and twins.peers[number].sessions:
             session = twins.peers[number].sessions[-1]
             session.send_counter = REJECT_AFTER_MESSAGES - self.left
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """The address that a peer uses, or one that it does not."""
+
+    peer: int
+    current: bool
+
+    def run(self, twins: Twins) -> None:
+        number = pick(self.peer, twins.peers)
+        if number is not None:
+            endpoint = twins.reference.endpoint(number) if self.current else None
+            if endpoint is None:
+                endpoint = elsewhere(twins.peers[number].endpoint, self.peer)
+            twins.both("give_up_local_address", number, endpoint)
 
 
 @dataclass(frozen=True)
@@ -121,8 +137,9 @@ peer_edits: st.SearchStrategy[Step] = st.one_of(
     st.builds(Tell, st.just("add_allowed_ip"), numbers, st.tuples(prefixes)),
     st.builds(Tell, st.just("remove_allowed_ip"), numbers, st.tuples(prefixes)),
     st.builds(Tell, st.sampled_from(["clear_allowed_ips", "forget_keys"]), numbers),
-    st.builds(Tell, st.just("forget_local_address"), numbers),
-    st.builds(Place, st.just("set_endpoint"), numbers, st.sampled_from([0, 1, 2, 3, 4, 9])),
+    st.builds(Tell, st.sampled_from(["forget_local_address", "allow_local_address"]), numbers),
+    st.builds(GiveUp, numbers, st.booleans()),
+    st.builds(Place, st.just("set_endpoint"), numbers, st.sampled_from([0, 1, 2, 3, 4, 5, 9])),
 )
 node_edits: st.SearchStrategy[Step] = st.one_of(
     st.builds(Demand, st.sampled_from([0, 1, 60])),
