@@ -382,6 +382,18 @@ def test_check_explains_the_ways_through_a_stack(
         "reverse: waits at port 80 on the overlay, leads to 127.0.0.1:8000 here",
     ):
         assert line in said, said
+    assert "addresses: none" not in said
+
+
+def test_check_misses_the_folder_of_a_socket(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = '{ type = "stream", name = "vm%d", listen = "%s/vm.sock" }'
+    entries = ", ".join([entry % (1, "."), entry % (2, "none")])
+    assert main(["check", str(write(tmp_path, f"{NODE}{NETWORK}attach = [{entries}]\n"))]) == 0
+    said = capsys.readouterr().out
+    assert f"network 4200: vm2, listen: there is no folder {tmp_path}/none yet\n" in said
+    assert "vm1, listen" not in said
 
 
 @pytest.mark.usefixtures("loopback_mtu")

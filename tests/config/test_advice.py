@@ -59,6 +59,36 @@ WARNED = {
         "network 4200: socks5 0.0.0.0:1080 is not on the loopback: whoever reaches it reaches the "
         "overlay",
     ),
+    "a forward for everybody": (
+        NODE
+        + PEER
+        + NETWORK
+        + 'attach = [{ type = "stack", name = "x", address = ["10.0.0.9/24"],'
+        + ' forward = ["*:80:10.0.0.2:80", "81:10.0.0.2:80"], reverse = ["82:127.0.0.1:82"] }]\n',
+        "network 4200: forward *:80 is not on the loopback: whoever reaches it speaks on the "
+        "overlay, from this node's address",
+    ),
+    "a VM's socket for everybody": (
+        NODE
+        + PEER
+        + NETWORK
+        + 'attach = [{ type = "stream", name = "x", listen = "0.0.0.0:5555" }]\n',
+        "network 4200: listen 0.0.0.0:5555 is not on the loopback: whoever reaches it is the VM",
+    ),
+    "a VM's datagram socket for everybody": (
+        NODE
+        + PEER
+        + NETWORK
+        + 'attach = [{ type = "dgram", name = "x", local = "[::]:1", remote = "[::1]:2" }]\n',
+        "network 4200: local [::]:1 is not on the loopback: whoever reaches it is the VM",
+    ),
+    "a namespace without a TAP": (
+        NODE
+        + PEER
+        + NETWORK
+        + 'netns = "blue"\nattach = [{ type = "stream", name = "x", listen = "/x" }]\n',
+        "network 4200: netns blue is for a TAP, and there is none",
+    ),
     "own remote": (
         NODE + PEER + NETWORK + 'remotes = ["10.254.0.1"]\n',
         "network 4200: remotes has 10.254.0.1, this node's own address",

@@ -32,6 +32,7 @@ from wgvx.config import (
     TapAttach,
     default_remotes,
     derive_mac,
+    parse_local_forward,
 )
 
 
@@ -153,19 +154,41 @@ def attached(tmp_path: Path, entry: str, network: str = "") -> AttachConfig:
 
 
 @pytest.mark.parametrize(
-    ("written", "address"),
+    ("written", "address", "other"),
     [
-        ("/run/vm.sock", Path("/run/vm.sock")),
-        ("127.0.0.1:5555", EndpointName("127.0.0.1", 5555)),
-        ("[::1]:5555", EndpointName("::1", 5555)),
+        ("/run/vm.sock", Path("/run/vm.sock"), "/run/vm.far"),
+        ("127.0.0.1:5555", EndpointName("127.0.0.1", 5555), "127.0.0.1:5556"),
+        ("[::1]:5555", EndpointName("::1", 5555), "[::1]:5556"),
     ],
 )
-def test_a_vm_is_waited_for_or_called(tmp_path: Path, written: str, address: SocketAddress) -> None:
+def test_a_vm_is_waited_for_or_called(
+    tmp_path: Path, written: str, address: SocketAddress, other: str
+) -> None:
     for key in ("listen", "connect"):
         entry = f'type = "stream", name = "vm1", {key} = "{written}"'
         assert attached(tmp_path, entry) == StreamAttach("vm1", address, listen=key == "listen")
-    entry = f'type = "dgram", name = "vm1", local = "{written}", remote = "{written}"'
-    assert attached(tmp_path, entry) == DgramAttach("vm1", address, address)
+    entry = f'type = "dgram", name = "vm1", local = "{written}", remote = "{other}"'
+    attach = attached(tmp_path, entry)
+    assert isinstance(attach, DgramAttach)
+    assert (attach.local, str(attach.remote)) == (address, other)
+
+
+def test_the_same_number_elsewhere_is_another_place(tmp_path: Path) -> None:
+    loaded = read(
+        tmp_path,
+        NODE
+        + NETWORK
+        + 'attach = [{ type = "stream", name = "x", listen = "127.0.0.1:80" },'
+        + ' { type = "dgram", name = "y", local = "127.0.0.1:80", remote = "127.0.0.1:81" },'
+        + ' { type = "stack", name = "z", address = ["10.0.0.9/24"], socks5 = "127.0.0.2:80",'
+        + ' http = "[::]:80", reverse = ["80:127.0.0.1:80"] }]\n',
+    )
+    assert len(loaded.networks[0].attach) == 3
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:80:10.0.0.2:81", "*:80:[fd00::1]:81"])
+def test_a_forward_is_shown_as_it_is_written(text: str) -> None:
+    assert str(parse_local_forward(text)) == text
 
 
 def test_a_socket_is_relative_to_the_file(tmp_path: Path) -> None:

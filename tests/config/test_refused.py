@@ -26,6 +26,7 @@ from wgvx.config import (
 )
 
 KEY = f'private_key = "{PRIVATE}"\n'
+STACK = 'attach = [{ type = "stack", name = "x", address = ["10.0.0.9/24"], %s }]\n'
 ATTACH_TWO = 'attach = [{ type = "tap", name = "t0" }, { type = "tap", name = "t1" }]\n'
 
 REFUSED = {
@@ -216,9 +217,12 @@ REFUSED = {
     "attach empty": (NODE + NETWORK + "attach = []\n", "attach: found an empty list, want"),
     "attach no list": (
         NODE + NETWORK + 'attach = "x"\n',
-        'attach: found "x", want a list of { type, name, ... }',
+        'attach: found "x", want a list such as [{ type = "tap", name = "blue0" }]',
     ),
-    "attach of texts": (NODE + NETWORK + 'attach = ["x"]\n', "attach: found a list of 1, want"),
+    "attach of texts": (
+        NODE + NETWORK + 'attach = ["tap"]\n',
+        'attach: found "tap" in the list, want a list such as [{ type = "tap", name = "blue0" }]',
+    ),
     "attach type": (
         NODE + NETWORK + 'attach = [{ type = "qemu", name = "x" }]\n',
         'attach 1, type: found "qemu", want one of "tap"',
@@ -231,13 +235,17 @@ REFUSED = {
         NODE + NETWORK + 'attach = [{ type = "tap" }]\n',
         "attach 1, name: missing",
     ),
+    "a VM that cannot be called so": (
+        NODE + NETWORK + 'attach = [{ type = "stream", name = "a b", listen = "/x" }]\n',
+        'attach 1, name: found "a b", want a name such as "vm1", of 1 to 15 bytes without',
+    ),
     "attach key of another type": (
         NODE + NETWORK + 'attach = [{ type = "tap", name = "x", listen = "/x" }]\n',
         'attach 1, listen: no key of the type "tap", but of "stream"',
     ),
     "stream without a place": (
         NODE + NETWORK + 'attach = [{ type = "stream", name = "x" }]\n',
-        "attach 1, listen: missing, want where the VM connects to, a Unix socket such as",
+        "attach 1, listen: missing, want where the VM connects to, a Unix socket, with",
     ),
     "stream both ways": (
         NODE
@@ -247,7 +255,7 @@ REFUSED = {
     ),
     "stream nowhere": (
         NODE + NETWORK + 'attach = [{ type = "stream", name = "x", listen = "vm1" }]\n',
-        'attach 1, listen: found "vm1", want a Unix socket such as "/run/vm1.sock", or',
+        'attach 1, listen: found "vm1", want a Unix socket, with a slash in it, such as "./vm1.sock"',
     ),
     "stream too long a path": (
         NODE + NETWORK + f'attach = [{{ type = "stream", name = "x", listen = "/{"x" * 107}" }}]\n',
@@ -258,8 +266,50 @@ REFUSED = {
         + NETWORK
         + 'attach = [{ type = "stream", name = "x", listen = "/s" },'
         + ' { type = "stream", name = "y", listen = "/s" }]\n',
-        'attach 2, listen: "/s" is taken by [[network]] 1 (vni 4200), attach 1',
+        'attach 2, listen: "/s" is taken by [[network]] 1 (vni 4200), attach 1, listen',
     ),
+    "dgram at both ends": (
+        NODE + NETWORK + 'attach = [{ type = "dgram", name = "x", local = "/x", remote = "/x" }]\n',
+        'attach 1, remote: found "/x", want another place than `local`',
+    ),
+    "one port for two proxies": (
+        NODE + NETWORK + STACK % 'socks5 = "127.0.0.1:1080", http = "127.0.0.1:1080"',
+        'attach 1, http: "127.0.0.1:1080" is taken by [[network]] 1 (vni 4200), attach 1, socks5',
+    ),
+    "one port for a proxy and a forward of every address": (
+        NODE + NETWORK + STACK % 'http = "localhost:80", forward = ["*:80:10.0.0.2:80"]',
+        'attach 1, forward: "*:80" is taken by [[network]] 1 (vni 4200), attach 1, http, want',
+    ),
+    "one port for two forwards": (
+        NODE + NETWORK + STACK % 'forward = ["80:10.0.0.2:80", "0.0.0.0:80:10.0.0.3:80"]',
+        'attach 1, forward: "0.0.0.0:80" is taken by [[network]] 1 (vni 4200), attach 1, forward',
+    ),
+    "one port for two ways back": (
+        NODE + NETWORK + STACK % 'reverse = ["80:127.0.0.1:1", "10.0.0.9:80:127.0.0.1:2"]',
+        'attach 1, reverse: "10.0.0.9:80" is taken by [[network]] 1 (vni 4200), attach 1, reverse',
+    ),
+    "a forward to the stack": (
+        NODE + NETWORK + STACK % 'forward = ["80:10.0.0.9:80"]',
+        'attach 1, forward: found "127.0.0.1:80:10.0.0.9:80", which leads to the stack itself',
+    ),
+    "a stack that is its own gateway": (
+        NODE + NETWORK + STACK % 'gateway = ["10.0.0.9"]',
+        'attach 1, gateway: found "10.0.0.9", the stack\'s own',
+    ),
+    "a proxy without a host": (
+        NODE + NETWORK + STACK % 'socks5 = "1080"',
+        'attach 1, socks5: found "1080", want a place of this host such as "127.0.0.1:1080"',
+    ),
+    **{
+        f"a stack at {whose}": (
+            NODE + NETWORK + (STACK % "dns = []").replace("10.0.0.9", address),
+            f'attach 1, address: found "{address}/24", {whose}, want a host\'s',
+        )
+        for address, whose in (
+            ("10.0.0.0", "that of the network itself"),
+            ("10.0.0.255", "the broadcast address of its network"),
+        )
+    },
     "dgram without remote": (
         NODE + NETWORK + 'attach = [{ type = "dgram", name = "x", local = "/x" }]\n',
         "attach 1, remote: missing, want where the VM receives",
@@ -284,7 +334,7 @@ REFUSED = {
     ),
     "stack without address": (
         NODE + NETWORK + 'attach = [{ type = "stack", name = "x" }]\n',
-        "attach 1, address: missing, want a unicast address with its prefix length",
+        "attach 1, address: missing, want an address of its own on the overlay with its prefix",
     ),
     "stack with a gateway elsewhere": (
         NODE

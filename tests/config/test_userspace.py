@@ -14,6 +14,7 @@ from wgvx.config.userspace import DEFAULT_SOCKS5, Services, in_userspace, with_s
 ADDRESS = 'address = ["10.0.0.1/24", "fd00:a::1/64"]\n'
 PROXY = EndpointName("127.0.0.1", 9999)
 FORWARD = Forward(EndpointName("127.0.0.1", 80), EndpointName("10.0.0.2", 80))
+REVERSE = Forward(EndpointName("", 80), EndpointName("127.0.0.1", 80))
 
 
 def stack_of(config: Config) -> StackAttach:
@@ -44,8 +45,41 @@ def test_services_are_added_to_those_of_the_file(tmp_path: Path) -> None:
     entry = '{ type = "stack", name = "x", address = ["10.0.0.9/24"], socks5 = "127.0.0.1:1080" }'
     config = read(tmp_path, f"{NODE}{NETWORK}attach = [{entry}]\n")
     assert with_services(config, Services()) is config
-    stack = stack_of(with_services(config, Services(http=PROXY, reverse=(FORWARD,))))
-    assert (stack.socks5, stack.http, stack.reverse) == (DEFAULT_SOCKS5, PROXY, (FORWARD,))
+    stack = stack_of(with_services(config, Services(http=PROXY, reverse=(REVERSE,))))
+    assert (stack.socks5, stack.http, stack.reverse) == (DEFAULT_SOCKS5, PROXY, (REVERSE,))
+
+
+@pytest.mark.parametrize(
+    ("services", "why"),
+    [
+        (Services(socks5=PROXY, http=PROXY), 'http: "127.0.0.1:9999" is taken by socks5 of a'),
+        (Services(forward=(FORWARD, FORWARD)), 'forward: "127.0.0.1:80" is taken by forward of a'),
+        (
+            Services(reverse=(Forward(EndpointName("10.0.0.7", 80), FORWARD.target),)),
+            'reverse: found "10.0.0.7:80", want one of the stack\'s addresses, or none',
+        ),
+        (
+            Services(forward=(Forward(FORWARD.listen, EndpointName("10.0.0.1", 80)),)),
+            "which leads to the stack itself",
+        ),
+    ],
+)
+def test_services_that_cannot_be(tmp_path: Path, services: Services, why: str) -> None:
+    config = read(tmp_path, NODE + NETWORK + ADDRESS)
+    with pytest.raises(ConfigError) as caught:
+        in_userspace(config, services)
+    assert str(caught.value).startswith(f"{config.path}: [[network]] (vni 4200), ")
+    assert why in str(caught.value)
+
+
+def test_a_namespace_is_said_to_be_of_no_use(tmp_path: Path) -> None:
+    config = read(tmp_path, NODE + NETWORK + ADDRESS + 'netns = "blue"\n')
+    said = (
+        "network 4200: netns blue is for a TAP, and there is none: the stack is in this process, "
+        "its proxies and forwards are in this namespace"
+    )
+    assert said not in config.warnings
+    assert said in in_userspace(config, Services()).warnings
 
 
 def test_a_vm_stays_a_vm(tmp_path: Path) -> None:
@@ -59,17 +93,23 @@ def test_a_vm_stays_a_vm(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ("", "network 4200: a stack in this process wants an `address` of its own"),
+        ("", "address: missing, want an address of its own on the overlay"),
         (
             'address = ["10.0.0.1/24", "10.0.1.1/24"]\n',
-            "network 4200: a stack in this process has 1 address of IPv4 at most",
+            "address: found more of IPv4, want 1 at most for a stack",
         ),
-        ('bridge = "br0"\n', "network 4200: a stack in this process joins no bridge"),
+        (
+            'address = ["10.0.0.0/24"]\n',
+            'address: found "10.0.0.0/24", that of the network itself, want a host\'s',
+        ),
+        ('bridge = "br0"\n', 'bridge: found "br0", want it left out'),
     ],
 )
 def test_a_tap_that_cannot_be_a_stack(tmp_path: Path, more: str, why: str) -> None:
-    with pytest.raises(ConfigError, match=why):
-        in_userspace(read(tmp_path, NODE + NETWORK + more), Services())
+    config = read(tmp_path, NODE + NETWORK + more)
+    with pytest.raises(ConfigError) as caught:
+        in_userspace(config, Services())
+    assert f"{config.path}: [[network]] (vni 4200), {why}" in str(caught.value)
 
 
 def test_services_want_one_stack(tmp_path: Path) -> None:

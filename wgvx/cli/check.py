@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from wgvx import keys, mtu
@@ -25,6 +26,7 @@ from wgvx.config import (
     overlaps,
     peer_labels,
 )
+from wgvx.config.places import places_of
 from wgvx.route import route_mtu
 
 DESCRIPTION = """\
@@ -68,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         *config.warnings,
         *(text for text in mtu_warnings(config, tunnel.mtu) if text not in config.warnings),
         *_route_warnings(config, tunnel),
+        *_folder_warnings(config),
     ]
     if args.json:
         output.emit_json(_as_json(config, tunnel, found))
@@ -131,6 +134,18 @@ def _route_warnings(config: Config, tunnel: Tunnel) -> list[str]:
     return found
 
 
+def _folder_warnings(config: Config) -> Iterator[str]:
+    """Sockets that could not be made now."""
+    for network in config.networks:
+        for attach in network.attach:
+            for key, _, place in places_of(attach):
+                if isinstance(place, Path) and not place.parent.is_dir():
+                    yield (
+                        f"network {network.vni}: {attach.name}, {key}: there is no folder "
+                        f"{place.parent} yet"
+                    )
+
+
 # For people.
 
 
@@ -176,7 +191,8 @@ def _explain_network(config: Config, network: NetworkConfig, tunnel: int) -> Non
         rows.append(("namespace", network.netns))
     if network.bridge is not None:
         rows.append(("bridge", network.bridge))
-    rows.append(("addresses", _some(network.addresses)))
+    if any(isinstance(one, TapAttach) for one in network.attach):
+        rows.append(("addresses", _some(network.addresses)))
     rows.append(("MTU", str(_overlay(network, tunnel))))
     rows.append(("UDP port", str(network.udp_port)))
     rows.append(("floods to", _some(remotes) + origin))

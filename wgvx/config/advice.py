@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from itertools import combinations
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
@@ -17,8 +18,11 @@ from wgvx.config.model import (
     PeerConfig,
     Prefix,
     StackAttach,
+    TapAttach,
     flood_list,
+    not_a_hosts,
 )
+from wgvx.config.places import places_of
 
 
 def warnings(config: Config) -> list[str]:
@@ -28,7 +32,8 @@ def warnings(config: Config) -> list[str]:
     for network in config.networks:
         found += _remote_warnings(config, network, covered)
         found += _address_warnings(f"network {network.vni}", network.addresses)
-        found += _proxy_warnings(network)
+        found += _exposure_warnings(network)
+        found += _netns_warnings(network)
     found += _endpoint_warnings(config)
     found += _shared_subnets(config.networks)
     found += mtu_warnings(config, config.node.mtu)
@@ -106,25 +111,35 @@ def peer_labels(config: Config) -> dict[bytes, str]:
 
 def _address_warnings(where: str, addresses: tuple[Interface, ...]) -> Iterator[str]:
     for address in addresses:
-        network = address.network
-        if network.max_prefixlen - network.prefixlen < 2:
-            continue  # a host, or a point-to-point link (RFC 3021, RFC 6164)
-        if address.ip == network.network_address:
-            yield f"{where}: address {address} is that of the network itself, no host's"
-        elif address.version == 4 and address.ip == network.broadcast_address:
-            yield f"{where}: address {address} is the broadcast address of its network"
+        if (whose := not_a_hosts(address)) is not None:
+            yield f"{where}: address {address} is {whose}, no host's"
 
 
-def _proxy_warnings(network: NetworkConfig) -> Iterator[str]:
+def _exposure_warnings(network: NetworkConfig) -> Iterator[str]:
+    """Places that others than this host's users reach, and that ask nobody who he is."""
     for attach in network.attach:
-        if not isinstance(attach, StackAttach):
-            continue
-        for key, where in (("socks5", attach.socks5), ("http", attach.http)):
-            if where is not None and not _is_loopback(where.host):
-                yield (
-                    f"network {network.vni}: {key} {where} is not on the loopback: whoever "
-                    "reaches it reaches the overlay"
-                )
+        whoever_reaches = {
+            "listen": "is the VM, with whatever MAC and address",
+            "local": "is the VM, with whatever MAC and address",
+            "forward": "speaks on the overlay, from this node's address",
+        }
+        for key, realm, address in places_of(attach):
+            if isinstance(address, Path) or realm == "overlay" or _is_loopback(address.host):
+                continue
+            then = whoever_reaches.get(key, "reaches the overlay")
+            yield (
+                f"network {network.vni}: {key} {address} is not on the loopback: whoever reaches "
+                f"it {then}"
+            )
+
+
+def _netns_warnings(network: NetworkConfig) -> Iterator[str]:
+    if network.netns is None or any(isinstance(one, TapAttach) for one in network.attach):
+        return
+    where = f"network {network.vni}: netns {network.netns} is for a TAP, and there is none"
+    if any(isinstance(one, StackAttach) for one in network.attach):
+        where += ": the stack is in this process, its proxies and forwards are in this namespace"
+    yield where
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from itertools import chain, count
 from typing import NoReturn
 
@@ -12,13 +11,14 @@ from wgvx.config import values
 from wgvx.config.model import (
     AttachConfig,
     DgramAttach,
-    Interface,
     SocketAddress,
     StackAttach,
     StreamAttach,
     TapAttach,
     derive_mac,
 )
+from wgvx.config.places import Taken, places_of
+from wgvx.config.stack import read_stack
 from wgvx.config.table import Table
 
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -28,9 +28,6 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "stack": ("mac", "address", "gateway", "dns", "socks5", "http", "forward", "reverse"),
 }
 """By type, what an entry may have besides `type` and `name`."""
-
-MAXIMUM_ADDRESSES: Mapping[int, int] = {4: 1, 6: 8}
-"""By IP version, how many a stack has: lwIP's own limit, and ours (native/stack/lwipopts.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class Attachments:
         self._own_key = own_key
         self._networks = networks
         self._owners: dict[tuple[str | None, str], Table] = {}
-        self._sockets: dict[str, Table] = {}
+        self._taken = Taken[str]()
         self._stack: Table | None = None
 
     def read(self, table: Table, vni: int, netns: str | None) -> tuple[Written, ...]:
@@ -92,9 +89,9 @@ class Attachments:
         owner = self._owners.setdefault((netns, attach.name), table)
         if owner is not table:
             self._refuse_taken(written, owner, vni)
-        for key, address in _listened_on(attach):
-            if self._sockets.setdefault(str(address), table) is not table:
-                table.fail(key, f'"{address}" is taken by {self._sockets[str(address)].place}')
+        for place in places_of(attach):
+            if (other := self._taken.take(place, f"{table.place}, {place.key}")) is not None:
+                table.fail(place.key, f'"{place.address}" is taken by {other}, want another place')
 
     def _default_tap(self, table: Table) -> str:
         try:
@@ -117,9 +114,10 @@ class Attachments:
             if key not in ("type", "name", *KEYS[kind]):
                 others = [f'"{other}"' for other, keys in KEYS.items() if key in keys]
                 entry.fail(key, f'no key of the type "{kind}", but of {" and ".join(others)}')
-        name = entry.one("name", values.DEVICE)
+        form = values.DEVICE if kind == "tap" else values.PORT
+        name = entry.one("name", form)
         if name is None:
-            entry.missing("name", values.DEVICE.wanted)
+            entry.missing("name", form.wanted)
         if kind == "stream":
             return _stream(entry, name)
         if kind == "dgram":
@@ -127,7 +125,7 @@ class Attachments:
         mac = self._mac(entry, network, vni, name, alone)
         if kind == "tap":
             return TapAttach(name, mac)
-        return _stack(entry, network, name, mac, alone)
+        return read_stack(entry, network, name, mac, alone)
 
     def _mac(self, entry: Table, network: Table, vni: int, name: str, alone: bool) -> bytes:
         mac = entry.one("mac", values.STATION_MAC)
@@ -165,22 +163,6 @@ def _written_devices(tables: tuple[Table, ...]) -> Iterator[str]:
         values_of = [table.values.get("tap"), table.values.get("bridge")]
         values_of += [entry.values.get("name") for entry in entries]
         yield from (value for value in values_of if isinstance(value, str))
-
-
-def _listened_on(attach: AttachConfig) -> Iterator[tuple[str, SocketAddress]]:
-    """The places of the host that an attachment takes for itself, by key."""
-    match attach:
-        case StreamAttach(address=address, listen=True):
-            yield "listen", address
-        case DgramAttach(local=local):
-            yield "local", local
-        case StackAttach():
-            if attach.socks5 is not None:
-                yield "socks5", attach.socks5
-            if attach.http is not None:
-                yield "http", attach.http
-            for forward in attach.forward:
-                yield "forward", forward.listen
 
 
 def _refuse_what_one_has(table: Table, entries: tuple[Table, ...]) -> None:
@@ -246,41 +228,6 @@ def _dgram(entry: Table, name: str) -> DgramAttach:
         entry.missing("remote", f"where the VM receives, {values.SOCKET.wanted}")
     if type(local) is not type(remote):
         entry.fail("remote", "found a path and an address, want two of one kind")
+    if local == remote:
+        entry.refuse("remote", str(remote), "another place than `local`: each end has its own")
     return DgramAttach(name, local, remote)
-
-
-def _stack(entry: Table, network: Table, name: str, mac: bytes, alone: bool) -> StackAttach:
-    addresses: tuple[Interface, ...] | None = entry.many("address", values.INTERFACE)
-    if alone and "address" in network:
-        if addresses is not None:
-            network.fail("address", "found an address in attach too, want one of the two")
-        addresses = network.many("address", values.INTERFACE)
-    if not addresses:
-        entry.missing("address", f"{values.INTERFACE.wanted}, the stack's own on the overlay")
-    where = entry if "address" in entry else network
-    for version, most in MAXIMUM_ADDRESSES.items():
-        if sum(address.version == version for address in addresses) > most:
-            where.fail("address", f"found more of IPv{version}, want {most} at most for a stack")
-    gateways = entry.many("gateway", values.ADDRESS) or ()
-    for version in (4, 6):
-        if sum(gateway.version == version for gateway in gateways) > 1:
-            entry.fail("gateway", f"found several of IPv{version}, want one of a family at most")
-    for gateway in gateways:
-        if not any(gateway in address.network for address in addresses):
-            entry.refuse("gateway", str(gateway), "an address within a prefix of `address`")
-    reverse = entry.many("reverse", values.REMOTE_FORWARD) or ()
-    for forward in reverse:
-        host = forward.listen.host
-        if host and all(ip_address(host) != address.ip for address in addresses):
-            entry.refuse("reverse", str(forward.listen), "one of the stack's addresses, or none")
-    return StackAttach(
-        name,
-        mac,
-        addresses,
-        gateways,
-        dns=entry.many("dns", values.ADDRESS) or (),
-        socks5=entry.one("socks5", values.ENDPOINT),
-        http=entry.one("http", values.ENDPOINT),
-        forward=entry.many("forward", values.LOCAL_FORWARD) or (),
-        reverse=reverse,
-    )

@@ -39,14 +39,15 @@ class NodeConfig:
 
 @dataclass(frozen=True, slots=True)
 class EndpointName:
-    """Where a peer is reached, as configured."""
+    """Where somebody is reached or listens, as configured."""
 
     host: str
-    """A name or a numeric address, without brackets."""
+    """A name or a numeric address, without brackets; "" is every address."""
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host or "*"
+        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,11 @@ class Forward:
     """A port that is listened on, and where its connections go to, as of ssh's -L and -R."""
 
     listen: EndpointName
-    """Host "" is every address."""
     target: EndpointName
+
+    def __str__(self) -> str:
+        """As it may be written in a file."""
+        return f"{self.listen}:{self.target}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +187,19 @@ class Config:
     def attachments(self) -> list[AttachConfig]:
         """Those of all networks, in order."""
         return [attach for network in self.networks for attach in network.attach]
+
+
+def not_a_hosts(address: Interface) -> str | None:
+    """Whose address it is, where it cannot be a host's: the network's own, or its broadcast
+    address. None where it can."""
+    network = address.network
+    if network.max_prefixlen - network.prefixlen < 2:
+        return None  # a host, or a point-to-point link (RFC 3021, RFC 6164)
+    if address.ip == network.network_address:
+        return "that of the network itself"
+    if address.version == 4 and address.ip == network.broadcast_address:
+        return "the broadcast address of its network"
+    return None
 
 
 def derive_mac(public_key: bytes, vni: int, attachment: str) -> bytes:

@@ -45,6 +45,12 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 }
 """Every key there is, by table."""
 
+EXAMPLES = {
+    "attach": '{ type = "tap", name = "blue0" }',
+    "fdb": '{ mac = "02:00:00:00:00:02", vtep = "10.254.0.2" }',
+}
+"""Of the tables inside others, one."""
+
 TITLES = {"node": "[node]", "peer": "[[peer]]", "network": "[[network]]"}
 """How a table's head is written."""
 
@@ -210,10 +216,12 @@ class Table:
         """The tables written `[[key]]`, or inside a table `key = [{ ... }]`; none is empty."""
         values = self.values.get(key, [])
         nested = self._kind != ""
-        some = ", ".join(KEYS[key][:2]) + (", ..." if len(KEYS[key]) > 2 else "") if nested else ""
-        wanted = f"a list of {{ {some} }}" if nested else f"tables, each [[{key}]]"
-        if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        wanted = f"a list such as [{EXAMPLES[key]}]" if nested else f"tables, each [[{key}]]"
+        if not isinstance(values, list):
             self.refuse(key, values, wanted)
+        for value in values:
+            if not isinstance(value, dict):
+                self.fail(key, f"found {shown(value)} in the list, want {wanted}")
         parent = self if nested else None
         return tuple(
             Table(self.document, key, index, value, parent) for index, value in enumerate(values, 1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from wgvx.config.advice import warnings
-from wgvx.config.attach import MAXIMUM_ADDRESSES
 from wgvx.config.model import (
+    AttachConfig,
     Config,
     EndpointName,
     Forward,
@@ -15,6 +16,8 @@ from wgvx.config.model import (
     StackAttach,
     TapAttach,
 )
+from wgvx.config.places import Taken, places_of
+from wgvx.config.stack import faults
 from wgvx.config.table import ConfigError
 
 DEFAULT_SOCKS5 = EndpointName("127.0.0.1", 1080)
@@ -40,7 +43,7 @@ def in_userspace(config: Config, services: Services) -> Config:
     ``services`` are those of its only stack; without any, a SOCKS5 proxy. Raises ConfigError where
     a TAP has no address or is in a bridge, or there is no one stack for the services.
     """
-    networks = tuple(map(_without_taps, config.networks))
+    networks = tuple(_without_taps(config, network) for network in config.networks)
     names = [attach.name for _, attach in _stacks(networks)]
     if len(names) > 1:
         raise ConfigError(
@@ -53,7 +56,7 @@ def in_userspace(config: Config, services: Services) -> Config:
 
 
 def with_services(config: Config, services: Services) -> Config:
-    """More ways to the stack of a node. Raises ConfigError where it has none."""
+    """More ways to the stack of a node. Raises ConfigError where it has none, or they cannot be."""
     if not services:
         return config
     stacks = _stacks(config.networks)
@@ -70,10 +73,13 @@ def with_services(config: Config, services: Services) -> Config:
         forward=(*stack.forward, *services.forward),
         reverse=(*stack.reverse, *services.reverse),
     )
+    for key, what in faults(richer):
+        _refuse(config, network, key, what)
     attach = tuple(richer if one is stack else one for one in network.attach)
     changed = replace(network, attach=attach)
     networks = tuple(changed if one is network else one for one in config.networks)
     config = replace(config, networks=networks)
+    _refuse_what_is_taken(config)
     found = dict.fromkeys((*config.warnings, *warnings(config)))
     return replace(config, warnings=tuple(found))
 
@@ -92,29 +98,35 @@ def _stacks(networks: Sequence[NetworkConfig]) -> list[tuple[NetworkConfig, Stac
     ]
 
 
-def _without_taps(network: NetworkConfig) -> NetworkConfig:
-    taps = [attach for attach in network.attach if isinstance(attach, TapAttach)]
-    if not taps:
+def _without_taps(config: Config, network: NetworkConfig) -> NetworkConfig:
+    if not any(isinstance(attach, TapAttach) for attach in network.attach):
         return network
     if network.bridge is not None:
-        raise ConfigError(
-            f"network {network.vni}: a stack in this process joins no bridge: leave out `bridge`"
-        )
-    if not network.addresses:
-        raise ConfigError(
-            f"network {network.vni}: a stack in this process wants an `address` of its own, such "
-            'as ["10.0.0.1/24"]'
-        )
-    for version, most in MAXIMUM_ADDRESSES.items():
-        if sum(address.version == version for address in network.addresses) > most:
-            raise ConfigError(
-                f"network {network.vni}: a stack in this process has {most} address of "
-                f"IPv{version} at most: leave the others out of `address`"
-            )
-    attach = tuple(
-        StackAttach(one.name, one.mac, network.addresses, (), (), None, None, (), ())
-        if isinstance(one, TapAttach)
-        else one
-        for one in network.attach
-    )
-    return replace(network, attach=attach, addresses=())
+        found = f'found "{network.bridge}", want it left out: a stack in this process joins none'
+        _refuse(config, network, "bridge", found)
+    attach: list[AttachConfig] = []
+    for one in network.attach:
+        if isinstance(one, TapAttach):
+            stack = StackAttach(one.name, one.mac, network.addresses, (), (), None, None, (), ())
+            for key, what in faults(stack):
+                _refuse(config, network, key, f"{what}: a stack stands in for the TAP")
+            attach.append(stack)
+        else:
+            attach.append(one)
+    return replace(network, attach=tuple(attach), addresses=())
+
+
+def _refuse_what_is_taken(config: Config) -> None:
+    """What the command line adds may be where something listens already."""
+    taken = Taken[str]()
+    for network in config.networks:
+        for attach in network.attach:
+            for place in places_of(attach):
+                owner = f"{place.key} of {attach.name}"
+                if (other := taken.take(place, owner)) is not None:
+                    what = f'"{place.address}" is taken by {other}, want another place'
+                    _refuse(config, network, place.key, what)
+
+
+def _refuse(config: Config, network: NetworkConfig, key: str, what: str) -> NoReturn:
+    raise ConfigError(f"{config.path}: [[network]] (vni {network.vni}), {key}: {what}")

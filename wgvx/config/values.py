@@ -204,7 +204,14 @@ PREFIX = Kind(parse_prefix, 'an address or prefix such as "10.254.0.2/32"')
 ENDPOINT = Kind(parse_endpoint, '"host:port", "192.0.2.2:51820" or "[2001:db8::2]:51820"')
 MAXIMUM_SOCKET_PATH = 107
 """Bytes of sun_path in unix(7), without the last one, which is zero."""
-SOCKET = Kind(parse_socket, 'a Unix socket such as "/run/vm1.sock", or "127.0.0.1:5555"')
+SOCKET = Kind(
+    parse_socket, 'a Unix socket, with a slash in it, such as "./vm1.sock", or "127.0.0.1:5555"'
+)
+PROXY = Kind(parse_endpoint, 'a place of this host such as "127.0.0.1:1080"')
+STACK_ADDRESS = Kind(
+    parse_interface,
+    'an address of its own on the overlay with its prefix length such as "10.0.0.9/24"',
+)
 LOCAL_FORWARD = Kind(
     parse_local_forward, '"[host:]port:host:port" as of ssh -L, such as "8080:10.0.0.2:80"'
 )
@@ -217,6 +224,9 @@ ENTRY_MAC = Kind(
 )
 DEVICE = Kind(
     parse_device, 'an interface name of 1 to 15 bytes without "/", ":", "%" or white space'
+)
+PORT = Kind(
+    parse_device, 'a name such as "vm1", of 1 to 15 bytes without "/", ":", "%" or white space'
 )
 NETNS = Kind(parse_netns, 'the name of a network namespace as "ip netns list" shows it')
 LABEL = Kind(parse_label, "a name of 1 to 64 printable characters")
