@@ -28,7 +28,7 @@ from wgvx.engine import Engine, PeerInfo
 from wgvx.keylog import KeyLog
 from wgvx.keys import encode, public_key
 from wgvx.mtu import overlay_mtu, tunnel_mtu
-from wgvx.ports.errors import PortGone
+from wgvx.ports.errors import PortError, PortGone
 from wgvx.ports.make import make_port
 from wgvx.ports.maker import Port, PortMaker
 from wgvx.privilege.confinement import Confinement, confine
@@ -289,7 +289,11 @@ class Node:
                 self.attachments.append((network, attach, port, mtu))
                 self.devices[port] = device
                 self._pump.add_port(port, device)
-                device.open(partial(self._pump.refresh_port, port))
+                try:
+                    device.open(partial(self._pump.refresh_port, port))
+                except PortError as error:
+                    where = f"{self.config.path}: network {network.vni}"
+                    raise PortError(f"{where}: {error}") from error
         if self._port_maker is not None:
             self._port_maker.ready()
 

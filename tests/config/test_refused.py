@@ -255,7 +255,7 @@ REFUSED = {
     ),
     "stream nowhere": (
         NODE + NETWORK + 'attach = [{ type = "stream", name = "x", listen = "vm1" }]\n',
-        'attach 1, listen: found "vm1", want a Unix socket, with a slash in it, such as "./vm1.sock"',
+        'attach 1, listen: found "vm1", want a Unix socket, with a slash in it, such as "./vm1',
     ),
     "stream too long a path": (
         NODE + NETWORK + f'attach = [{{ type = "stream", name = "x", listen = "/{"x" * 107}" }}]\n',

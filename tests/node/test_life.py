@@ -42,6 +42,23 @@ BRIDGE = (
 )
 
 
+def test_a_place_for_a_vm_that_cannot_be_is_named_as_in_the_file(run: Run, tmp_path: Path) -> None:
+    entry = '{ type = "stream", name = "vm1", listen = "none/vm.sock" }'
+    configured = config(tmp_path, 1, f"[[network]]\nvni = 4200\nattach = [{entry}]\n")
+
+    async def scenario() -> None:
+        node = make_node(configured)
+        with pytest.raises(PortError) as caught:
+            await node.start()
+        assert str(caught.value) == (
+            f"{configured.path}: network 4200: VM vm1, listen: {tmp_path}/none/vm.sock: "
+            "No such file or directory"
+        )
+        await node.close()
+
+    run(scenario())
+
+
 class BadMaker(MemoryMaker):
     """Fails at the second port, or when it is said to be ready."""
 

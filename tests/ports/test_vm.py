@@ -114,37 +114,7 @@ def test_frames_pass_both_ways_and_the_vm_may_come_again(tmp_path: Path) -> None
     run(test)
 
 
-def test_without_a_descriptor_left_it_waits_and_does_not_spin(tmp_path: Path) -> None:
-    path = tmp_path / "vm.sock"
-
-    async def test() -> None:
-        port = listening(path)
-        async with opened(port):
-            accept, tries = port._listener, 0
-
-            class Full:
-                def accept(self) -> None:
-                    nonlocal tries
-                    tries += 1
-                    raise OSError(errno.EMFILE, "none is left")
-
-                def fileno(self) -> int:
-                    assert accept is not None
-                    return accept.fileno()
-
-            port._listener = Full()  # type: ignore[assignment]
-            with client(path) as connected:
-                await asyncio.sleep(5 * vm.RETRY)
-                assert 1 <= tries <= 6
-                port._listener = accept
-                await until(lambda: port.fds)
-                connected.send(packed(FRAME))
-                assert await frame_of(port) == FRAME
-
-    run(test)
-
-
-def test_the_last_one_to_connect_counts(tmp_path: Path) -> None:
+def test_the_last_one_to_connect_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "vm.sock"
 
     async def test() -> None:
@@ -155,6 +125,10 @@ def test_the_last_one_to_connect_counts(tmp_path: Path) -> None:
                 before = port.fds
                 with client(path) as second:
                     await until(lambda: port.fds != before)
+                    taken_over = f"another connection to {path} takes the place of the one before"
+                    assert [
+                        one.getMessage() for one in caplog.records if one.levelname == "WARNING"
+                    ] == [f"VM vm1: {taken_over}"]
                     assert first.recv(1) == b""
                     second.send(packed(FRAME))
                     assert await frame_of(port) == FRAME
@@ -218,17 +192,22 @@ def test_a_left_over_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) ->
 def test_a_place_where_no_socket_can_be_is_named(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     (tmp_path / "file").write_text("precious")
+    dgram = DgramPort(DgramAttach("vm1", path, tmp_path / "far"))
 
     async def test() -> None:
-        with pytest.raises(PortError, match=f"VM vm1: {path}: "):
-            listening(path).open(lambda: None)
+        for port, key in ((listening(path), "listen"), (dgram, "local")):
+            with pytest.raises(PortError, match=f"VM vm1, {key}: {path}: "):
+                port.open(lambda: None)
 
     run(test)
     assert (tmp_path / "file").read_text() == "precious"
 
 
-def test_it_goes_to_a_vm_that_listens_and_finds_it_again(tmp_path: Path) -> None:
+def test_it_goes_to_a_vm_that_listens_and_finds_it_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "vm.sock"
+    caplog.set_level("INFO")
 
     async def test() -> None:
         port = StreamPort(StreamAttach("vm1", path, listen=False))
@@ -248,6 +227,11 @@ def test_it_goes_to_a_vm_that_listens_and_finds_it_again(tmp_path: Path) -> None
                 await until(lambda: not port.fds)
 
     run(test)
+    # Each change once, however often it was looked for.
+    absent = f"VM vm1 is not at {path} yet: No such file or directory; trying on"
+    gone = "VM vm1 is gone: Connection reset by peer"
+    said = [absent, "VM vm1 is here", gone, "VM vm1 is here", gone]
+    assert [record.getMessage() for record in caplog.records] == said
 
 
 def test_over_tcp_too() -> None:

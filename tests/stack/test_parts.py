@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 import sys
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wgvx.config import StackAttach
+from wgvx.config import EndpointName, StackAttach
 from wgvx.ports.errors import PortError
 from wgvx.ports.stack import StackPort
 from wgvx.stack import http_connect, udp_relay
@@ -40,6 +41,24 @@ def test_without_lwip_the_port_says_how_to_have_it(monkeypatch: pytest.MonkeyPat
         assert port.read() is None
 
     asyncio.run(test())
+
+
+@pytest.mark.usefixtures("built")
+def test_a_port_that_is_taken_names_the_option_for_another() -> None:
+    async def test(where: EndpointName) -> None:
+        address = (ip_interface("10.0.0.9/24"),)
+        attach = StackAttach("apps", bytes(6), address, (), (), where, None, (), ())
+        with pytest.raises(PortError) as caught:
+            StackPort(attach, 1350).open(lambda: None)
+        assert str(caught.value) == (
+            f"stack apps: socks5 {where}: Address already in use, by another node perhaps: choose "
+            "another with --socks5 HOST:PORT, or in the file"
+        )
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        asyncio.run(test(EndpointName(*other.getsockname())))
 
 
 @given(ADDRESSES, PORTS, st.binary(max_size=100))

@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wgvx import keys, mtu
-from wgvx.cli import output
+from wgvx.cli import output, ports
 from wgvx.config import (
     AttachConfig,
     Config,
-    DgramAttach,
     NetworkConfig,
     PeerConfig,
-    StackAttach,
-    StreamAttach,
     TapAttach,
     find,
     flood_list,
@@ -26,6 +23,7 @@ from wgvx.config import (
     overlaps,
     peer_labels,
 )
+from wgvx.config.describe import describe
 from wgvx.config.places import places_of
 from wgvx.route import route_mtu
 
@@ -184,9 +182,7 @@ def _explain_network(config: Config, network: NetworkConfig, tunnel: int) -> Non
     origin = " (the first host address of each peer)" if followed else ""
     rows: list[tuple[str, str]] = []
     for one in network.attach:
-        rows.append((one.type, f"{one.name}, {_attachment(one)}"))
-        if isinstance(one, StackAttach):
-            rows += _ways(one)
+        rows += ports.rows(_port_json(one))
     if network.netns is not None:
         rows.append(("namespace", network.netns))
     if network.bridge is not None:
@@ -203,35 +199,6 @@ def _explain_network(config: Config, network: NetworkConfig, tunnel: int) -> Non
         entries = [f"{format_mac(entry.mac)} at {entry.vtep}" for entry in network.fdb]
         rows.append(("static entries", _some(entries)))
     _explain_block(f"network {network.vni}", rows)
-
-
-def _attachment(attach: AttachConfig) -> str:
-    match attach:
-        case TapAttach():
-            return f"MAC {format_mac(attach.mac)}"
-        case StreamAttach():
-            return f"{'waits' if attach.listen else 'calls'} at {attach.address}"
-        case DgramAttach():
-            return f"from {attach.local} to {attach.remote}"
-    return f"MAC {format_mac(attach.mac)}, {_some(attach.addresses)}"
-
-
-def _ways(stack: StackAttach) -> Iterator[tuple[str, str]]:
-    """How it is reached, and what it reaches."""
-    if stack.gateways:
-        yield "  gateway", _some(stack.gateways)
-    yield "  names from", _some(stack.dns) if stack.dns else "this host's resolver"
-    if stack.socks5 is not None:
-        yield "  SOCKS5", f"waits at {stack.socks5}"
-    if stack.http is not None:
-        yield "  HTTP CONNECT", f"waits at {stack.http}"
-    for key, forwards in (("forward", stack.forward), ("reverse", stack.reverse)):
-        for forward in forwards:
-            listen, here, there = forward.listen, "here", "on the overlay"
-            if key == "reverse":
-                here, there = there, here
-            where = f"at {listen}" if listen.host else f"at port {listen.port} {here}"
-            yield f"  {key}", f"waits {where}, leads to {forward.target} {there}"
 
 
 def _explain_mtu(config: Config, tunnel: Tunnel) -> None:
@@ -321,14 +288,7 @@ def _peer_json(peer: PeerConfig, tunnel: Tunnel) -> dict[str, object]:
 def _network_json(config: Config, network: NetworkConfig, tunnel: int) -> dict[str, object]:
     return {
         "vni": network.vni,
-        "attach": [
-            {
-                "type": one.type,
-                "name": one.name,
-                "mac": None if one.mac is None else format_mac(one.mac),
-            }
-            for one in network.attach
-        ],
+        "attach": [_port_json(one) for one in network.attach],
         "address": _texts(network.addresses),
         "mtu": _overlay(network, tunnel),
         "bridge": network.bridge,
@@ -341,6 +301,10 @@ def _network_json(config: Config, network: NetworkConfig, tunnel: int) -> dict[s
         "ageing": network.ageing,
         "max_entries": network.max_entries,
     }
+
+
+def _port_json(attach: AttachConfig) -> dict[str, object]:
+    return describe(attach) | {"mac": None if attach.mac is None else format_mac(attach.mac)}
 
 
 def _texts(items: Iterable[object]) -> list[str]:

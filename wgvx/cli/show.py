@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from typing import Any
 
-from wgvx.cli import output
+from wgvx.cli import output, ports
 from wgvx.cli.output import UserError
 from wgvx.config import node_name
 from wgvx.control.client import ControlError, NodeEnded, ask, find
@@ -101,7 +102,7 @@ def print_node(node: dict[str, Any]) -> None:
         output.heading(f"network: {network['vni']}")
         output.fields(
             [
-                ("ports", _ports(network)),
+                *_ports(network),
                 ("MTU", "-" if network["mtu"] is None else network["mtu"]),
                 ("FDB entries", network["fdb_entries"]),
                 ("frames", f"{network['rx_frames']} received, {network['tx_frames']} sent"),
@@ -113,10 +114,15 @@ def print_node(node: dict[str, Any]) -> None:
         output.fields(drops)
 
 
-def _ports(network: dict[str, Any]) -> str:
+def _ports(network: dict[str, Any]) -> Iterator[tuple[str, str]]:
     down = network.get("down", ())
-    names = [one["name"] for one in network["attach"]]
-    return ", ".join(f"{n} (not connected)" if n in down else n for n in names) or "none"
+    for port in network["attach"]:
+        state = ""
+        if port["type"] in ("stream", "dgram"):
+            state = "not connected" if port["name"] in down else "connected"
+        elif port["name"] in down:
+            state = "ended"
+        yield from ports.rows(port, state)
 
 
 def _print_peer(peer: dict[str, Any]) -> None:

@@ -9,7 +9,14 @@ from dataclasses import replace
 from enum import Enum
 
 from wgvx.config import Config, EndpointName
-from wgvx.config.userspace import DEFAULT_SOCKS5, Services, in_userspace, stack_of, with_services
+from wgvx.config.userspace import (
+    DEFAULT_SOCKS5,
+    Services,
+    in_userspace,
+    proxy_of,
+    stack_of,
+    with_services,
+)
 
 PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY")
 """Of the environment, by which programs find a proxy, or none; in small letters, too."""
@@ -66,6 +73,5 @@ def command_environment(config: Config) -> dict[str, str]:
     if stack is None or stack.socks5 is None:
         return dict(os.environ)
     kept = {name: value for name, value in os.environ.items() if name.upper() not in PROXIES}
-    # The h: names are looked up by the proxy, on the overlay.
-    proxy = f"socks5h://{stack.socks5}"
+    proxy = proxy_of(stack.socks5)
     return kept | {"ALL_PROXY": proxy, "all_proxy": proxy}

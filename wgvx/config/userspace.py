@@ -89,6 +89,11 @@ def stack_of(config: Config) -> StackAttach | None:
     return next((one for one in config.attachments if isinstance(one, StackAttach)), None)
 
 
+def proxy_of(socks5: EndpointName) -> str:
+    """A SOCKS5 proxy as ALL_PROXY has it. The h: it looks names up itself, on the overlay."""
+    return f"socks5h://{socks5}"
+
+
 def _stacks(networks: Sequence[NetworkConfig]) -> list[tuple[NetworkConfig, StackAttach]]:
     return [
         (network, attach)

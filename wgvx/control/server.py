@@ -18,6 +18,7 @@ from typing import Any
 from wgvx.config import parse_mac
 from wgvx.config.values import parse_address
 from wgvx.control import status
+from wgvx.control.entering import no_namespace
 from wgvx.control.paths import NodeLock
 from wgvx.control.prefix import format_address
 from wgvx.control.unix import UnixServer, send
@@ -167,10 +168,7 @@ class ControlServer:
         except PortError as error:
             raise Refused(str(error)) from None
         if fds is None:
-            raise Refused(
-                f"node {self._node.config.name} has no namespace of its own: "
-                "it was not started with --rootless or a command; run the command directly"
-            )
+            raise Refused(no_namespace(self._node.config))
         user, net = (f"/proc/{os.getpid()}/fd/{fd}" for fd in fds)
         return {"user": user, "net": net}
 

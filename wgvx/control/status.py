@@ -7,11 +7,13 @@ from dataclasses import asdict
 from typing import Any
 
 from wgvx import offloads
-from wgvx.config import format_mac
+from wgvx.config import AttachConfig, DgramAttach, StreamAttach, format_mac
+from wgvx.config.describe import describe
 from wgvx.control.prefix import format_address, format_prefix
 from wgvx.engine import PeerInfo
 from wgvx.keys import encode
 from wgvx.node import Node
+from wgvx.ports.maker import Port
 from wgvx.pump import clock
 from wgvx.underlay import format_endpoint
 from wgvx.vxlan.fdb import Local, Remote, Row
@@ -59,13 +61,20 @@ def _network(node: Node, vni: int) -> dict[str, Any]:
     own = [entry for entry in node.attachments if entry[0].vni == vni]
     return {
         "vni": vni,
-        "attach": [{"type": attach.type, "name": attach.name} for _, attach, _, _ in own],
+        "attach": [_port(attach, node.devices[port]) for _, attach, port, _ in own],
         "down": [attach.name for _, attach, port, _ in own if not node.devices[port].fds],
         "mtu": own[0][3] if own else None,
         "fdb_entries": counters.fdb_entries,
         "rx_frames": counters.rx_frames,
         "tx_frames": counters.tx_frames,
     }
+
+
+def _port(attach: AttachConfig, device: Port) -> dict[str, Any]:
+    described = describe(attach)
+    if isinstance(attach, StreamAttach | DgramAttach):
+        described["connected"] = bool(device.fds)
+    return described
 
 
 def fdb(node: Node, vni: int | None) -> Iterator[dict[str, Any]]:

@@ -15,10 +15,11 @@ import os
 import socket
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar, Final
 
+from wgvx.accepting import Acceptor
 from wgvx.config import DgramAttach, SocketAddress, StreamAttach
 from wgvx.dataplane.interface import Framing
 from wgvx.ports.errors import PortError
@@ -60,6 +61,8 @@ class VmPort(ABC):
         self._changed: Callable[[], None] = lambda: None
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
+        self._missed = False
+        """That it is not there was said already."""
 
     def fileno(self) -> int:
         return self.fds[0] if self.fds else -1
@@ -85,6 +88,7 @@ class VmPort(ABC):
         if self._socket is None:
             return
         log.info("VM %s is gone: %s", self.name, os.strerror(code))
+        self._missed = True
         self._take(None)
         self._again()
 
@@ -105,7 +109,12 @@ class VmPort(ABC):
             try:
                 self._take(_prepared(await self._connected()))
             except OSError as error:
-                log.debug("VM %s at %s: %s", self.name, self._place, error.strerror or error)
+                log.log(
+                    logging.DEBUG if self._missed else logging.INFO,
+                    "VM %s is not at %s yet: %s; trying on",
+                    *(self.name, self._place, error.strerror or error),
+                )
+                self._missed = True
                 await asyncio.sleep(RETRY)
             else:
                 return
@@ -120,6 +129,7 @@ class VmPort(ABC):
         if connected is not None:
             self.fds = (connected.fileno(),)
             log.info("VM %s is here", self.name)
+            self._missed = False
             self._changed()
 
     def _soon_lost(self, code: int) -> None:
@@ -144,43 +154,34 @@ class StreamPort(VmPort):
         super().__init__(attach.name, attach.address, outside)
         self._address = attach.address
         self._listens = attach.listen
-        self._listener: socket.socket | None = None
+        self._acceptor: Acceptor | None = None
         self._in = b""
         self._out = bytearray()
 
     def open(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         if self._listens:
-            self._listener = _listen(self.name, self._address)
-            self._wait()
+            with _named(self.name, "listen", self._address):
+                listener = _listen(self._address)
+            self._acceptor = Acceptor(listener, self._accepted)
         else:
             self._again()
 
     def close(self) -> None:
-        if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener.fileno())
-            self._listener.close()
-            self._listener = None
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
             if isinstance(self._address, Path):
                 self._outside.remove(self._address)
         super().close()
 
-    def _accept(self) -> None:
-        assert self._listener is not None
-        try:
-            connected, _ = self._listener.accept()
-        except OSError as error:
-            # It went away again; or there is no room, and it would be ready at once again.
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                loop = asyncio.get_running_loop()
-                loop.remove_reader(self._listener.fileno())
-                loop.call_later(RETRY, self._wait)
-            return
+    def _accepted(self, connected: socket.socket) -> None:
+        if self._socket is not None:
+            log.warning(
+                "VM %s: another connection to %s takes the place of the one before",
+                *(self.name, self._address),
+            )
         self._take(_prepared(connected))
-
-    def _wait(self) -> None:
-        if self._listener is not None:
-            asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
 
     def _again(self) -> None:
         if not self._listens:  # Or it comes by itself.
@@ -272,12 +273,10 @@ class DgramPort(VmPort):
 
     def open(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        try:
+        with _named(self.name, "local", self._local):
             if isinstance(self._local, Path) and _answers(self._local, socket.SOCK_DGRAM):
                 raise OSError(errno.EADDRINUSE, IN_USE)
             bound(place_of(self._local)).close()  # What cannot be had is told at once.
-        except OSError as error:
-            raise PortError(f"VM {self.name}: {self._local}: {error.strerror}") from error
         self._again()
 
     def close(self) -> None:
@@ -338,18 +337,25 @@ class DgramPort(VmPort):
 # --- sockets -------------------------------------------------------------------------------------
 
 
-def _listen(name: str, address: SocketAddress) -> socket.socket:
-    """A socket that VMs connect to. Raises PortError."""
-    sock = None
+@contextlib.contextmanager
+def _named(name: str, key: str, address: SocketAddress) -> Iterator[None]:
+    """What goes wrong is a PortError that says where."""
     try:
-        if isinstance(address, Path) and _answers(address, socket.SOCK_STREAM):
-            raise OSError(errno.EADDRINUSE, IN_USE)
-        sock = bound(place_of(address), socket.SOCK_STREAM)
-        sock.listen(4)
+        yield
     except OSError as error:
-        if sock is not None:
-            sock.close()
-        raise PortError(f"VM {name}: {address}: {error.strerror or error}") from error
+        raise PortError(f"VM {name}, {key}: {address}: {error.strerror or error}") from error
+
+
+def _listen(address: SocketAddress) -> socket.socket:
+    """A socket that VMs connect to. Raises OSError."""
+    if isinstance(address, Path) and _answers(address, socket.SOCK_STREAM):
+        raise OSError(errno.EADDRINUSE, IN_USE)
+    sock = bound(place_of(address), socket.SOCK_STREAM)
+    try:
+        sock.listen(4)
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 

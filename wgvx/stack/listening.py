@@ -10,6 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from wgvx.accepting import Acceptor
 from wgvx.config import EndpointName
 from wgvx.stack.client import Client, ClientError
 
@@ -18,9 +19,6 @@ log = logging.getLogger(__name__)
 BACKLOG: Final = 128
 MAX_CLIENTS: Final = 512
 """Clients of one listener whose connections are not made yet."""
-
-REST: Final = 0.1
-"""Seconds without accepting, where the process has no descriptor left for another client."""
 
 Serve = Callable[[Client], Awaitable[None]]
 
@@ -70,32 +68,24 @@ class Listener:
         self._serve = serve
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._sockets = host_sockets(where, socket.SOCK_STREAM)
-        for sock in self._sockets:
-            sock.listen(BACKLOG)
-            self._watch(sock)
+        sockets = host_sockets(where, socket.SOCK_STREAM)
+        try:
+            for sock in sockets:
+                sock.listen(BACKLOG)
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+        self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
 
     def close(self) -> None:
         """Listen no more, and let go of the clients that are not joined. Idempotent."""
-        for sock in self._sockets:
-            self._loop.remove_reader(sock.fileno())
-            sock.close()
-        self._sockets = []
+        for acceptor in self._acceptors:
+            acceptor.close()
         for task in self._tasks:
             task.cancel()
 
-    def _watch(self, sock: socket.socket) -> None:
-        if sock in self._sockets:
-            self._loop.add_reader(sock.fileno(), self._accept, sock)
-
-    def _accept(self, sock: socket.socket) -> None:
-        try:
-            accepted, _ = sock.accept()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                self._loop.remove_reader(sock.fileno())
-                self._loop.call_later(REST, self._watch, sock)
-            return
+    def _accepted(self, accepted: socket.socket) -> None:
         if len(self._tasks) >= MAX_CLIENTS:
             accepted.close()
             return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import errno
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final, Protocol
 
 from wgvx.config import EndpointName, StackAttach
 from wgvx.stack.dialer import Dialer
@@ -13,6 +15,14 @@ from wgvx.stack.http_connect import HttpConnect
 from wgvx.stack.listening import Listener, Serve
 from wgvx.stack.names import HostLookUp, Names
 from wgvx.stack.socks5 import Socks5
+
+OPTIONS: Final[Mapping[str, str]] = {
+    "socks5": "--socks5 HOST:PORT",
+    "http": "--http HOST:PORT",
+    "forward": "-L HOST:PORT:HOST:PORT",
+    "reverse": "-R PORT:HOST:PORT",
+}
+"""What says it on the command line, by key of the file."""
 
 
 class Way(Protocol):
@@ -30,7 +40,7 @@ def open_ways(stack: Stack, attach: StackAttach, look_up: HostLookUp) -> list[Wa
     opened: list[Way] = []
 
     def listen(key: str, where: EndpointName, serve: Serve) -> None:
-        _open(opened, f"{key} {where}", lambda: Listener(where, serve))
+        _open(opened, key, where, lambda: Listener(where, serve))
 
     try:
         if attach.socks5 is not None:
@@ -40,8 +50,8 @@ def open_ways(stack: Stack, attach: StackAttach, look_up: HostLookUp) -> list[Wa
         for forward in attach.forward:
             listen("forward", forward.listen, LocalForward(dialer, forward.target).serve)
         for forward in attach.reverse:
-            made = f"reverse {forward.listen}"
-            _open(opened, made, lambda one=forward: RemoteForward(stack, one, look_up))  # type: ignore[misc]
+            make = partial(RemoteForward, stack, forward, look_up)
+            _open(opened, "reverse", forward.listen, make)
     except BaseException:
         for way in opened:
             way.close()
@@ -49,8 +59,11 @@ def open_ways(stack: Stack, attach: StackAttach, look_up: HostLookUp) -> list[Wa
     return opened
 
 
-def _open(opened: list[Way], what: str, make: Callable[[], Way]) -> None:
+def _open(opened: list[Way], key: str, where: EndpointName, make: Callable[[], Way]) -> None:
     try:
         opened.append(make())
     except OSError as error:
-        raise WayBlocked(f"{what}: {error.strerror or error}") from error
+        why = f"{key} {where}: {error.strerror or error}"
+        if error.errno == errno.EADDRINUSE:
+            why += f", by another node perhaps: choose another with {OPTIONS[key]}, or in the file"
+        raise WayBlocked(why) from error
