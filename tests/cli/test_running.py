@@ -343,6 +343,15 @@ def test_a_runtime_folder_too_long_for_a_socket(place: Place) -> None:
         ),
         (["--key-log", "/nowhere/keys"], {}, "--key-log /nowhere/keys: No such file"),
         (["--"], {}, "a COMMAND is wanted after --"),
+        (["--tap-fd", "5"], {}, "--tap-fd: descriptor 5 is not open: whoever starts wgvx has to"),
+        (["--tap-fd", "t0=99999999999"], {}, "descriptor 99999999999 is not open"),
+        (["--userspace", "--tap-fd", "0"], {}, "--tap-fd passes TAPs in, and --userspace puts a"),
+        (
+            ["--auto", "--tap-fd", "0", "--http", "127.0.0.1:8080"],
+            {},
+            "--tap-fd passes TAPs in, and proxies and forwards lead to a stack in their place",
+        ),
+        (["--socks5", "1080"], {}, 'found \'1080\', want "host:port" such as "127.0.0.1:1080"'),
         (["--nonsense"], {}, "unrecognized arguments"),
     ],
 )

@@ -16,9 +16,12 @@ import pytest
 
 from tests.netns.lab import RUN_NETNS, Namespace, unique_name
 from tests.ports.ordinary import ROOT, User
+from wgvx import probe
 from wgvx.ports import mend
-from wgvx.ports.errors import PortError
+from wgvx.ports.errors import PortDeniedError, PortError
 from wgvx.ports.provision import Provisioner, TapRequest
+from wgvx.probe import ports
+from wgvx.probe.finding import Finding
 
 MAC = bytes.fromhex("020000000001")
 
@@ -241,27 +244,33 @@ def test_a_sysctl_that_forbids_namespaces_is_named(
     path = tmp_path / sysctl
     path.parent.mkdir()
     path.write_text(f"{value}\n")
-    message = mend.no_namespace(OSError(errno.EPERM, ""))
+    message = str(mend.no_namespace(OSError(errno.EPERM, "")))
     assert sysctl.replace("/", ".") in message
     assert cure in message
     path.write_text("7\n")
-    assert cure not in mend.no_namespace(OSError(errno.EPERM, ""))
+    assert cure not in str(mend.no_namespace(OSError(errno.EPERM, "")))
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "filters", "words"),
     [
-        (errno.EPERM, "seccomp=unconfined"),
-        (errno.ENOSPC, "limit"),
-        (errno.EINVAL, "CONFIG_USER_NS"),
-        (errno.ENOSYS, "CONFIG_USER_NS"),
+        (errno.EPERM, 2, "seccomp=unconfined"),
+        (errno.EPERM, 0, "AppArmor"),
+        (errno.ENOSPC, 2, "limit"),
+        (errno.EINVAL, 2, "CONFIG_USER_NS"),
+        (errno.ENOSYS, 2, "CONFIG_USER_NS"),
     ],
 )
 def test_other_reasons_for_no_namespace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, filters: int, words: str
 ) -> None:
+    status = tmp_path / "status"
+    status.write_text(f"NoNewPrivs:\t0\nSeccomp:\t{filters}\nSeccomp_filters:\t0\n")
     monkeypatch.setattr(mend, "_SYSCTL", tmp_path)
-    assert words in mend.no_namespace(OSError(code, os.strerror(code)))
+    monkeypatch.setattr(mend, "_STATUS", status)
+    said = str(mend.no_namespace(OSError(code, os.strerror(code))))
+    assert words in said
+    assert (code == errno.EPERM and filters == 2) is ("seccomp=unconfined" in said)
 
 
 @pytest.mark.parametrize(
@@ -273,4 +282,16 @@ def test_other_reasons_for_no_namespace(
     ],
 )
 def test_other_reasons_for_no_tun_node(code: int, words: str) -> None:
-    assert words in mend.tun_node(OSError(code, os.strerror(code)))
+    assert words in str(mend.tun_node(OSError(code, os.strerror(code))))
+
+
+def test_what_would_have_it_allowed_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    denied = PortDeniedError("it is closed", "`open it`")
+    assert str(denied) == "it is closed: `open it`"
+    cures = {"it is closed: `open it`": "`open it`", None: "`open it`", "`sudo it`": "`sudo it`"}
+    for found, cure in cures.items():
+        rows = {what: Finding(what, False, "no", found) for what in (ports.HERE, ports.NAMESPACES)}
+        monkeypatch.setattr(probe, "_look_at_ports", lambda rows=rows: (rows,))
+        for rootless in (False, True):
+            why, cured, *_ = probe.other_ways(denied, rootless).splitlines()
+            assert (why, cured) == ("it is closed", f"to have it: {cure}")

@@ -6,13 +6,19 @@ import logging
 import sys
 
 
+def printable(text: str) -> str:
+    """The text on one line, and without what a terminal would obey: names in it may be those of
+    anybody, of a client of a proxy, say. Such characters are shown as Python writes them."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 class _Format(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = "warning: " if record.levelno == logging.WARNING else ""
-        text = f"wgvx: {level}{record.getMessage()}"
+        lines = [f"wgvx: {level}{printable(record.getMessage())}"]
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
-        return text
+            lines += map(printable, self.formatException(record.exc_info).split("\n"))
+        return "\n".join(lines)
 
 
 def to_stderr(*, verbose: bool) -> None:

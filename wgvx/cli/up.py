@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
                 return _run(args, changed, way, command, key_log)
             except PortDeniedError as denied:
                 if then is None:
-                    why = denied if way is Way.USERSPACE else f"{denied}\n{_others(way)}"
-                    raise UserError(str(why), _failed(command)) from None
+                    why = str(denied) if way is Way.USERSPACE else _others(denied, way)
+                    raise UserError(why, _failed(command)) from None
                 log.info("no %s: %s", way.value, denied)
                 log.info("instead: %s", then.value)
         raise AssertionError("the last way returns or raises")
@@ -130,10 +130,10 @@ def _run(
         errands.close()
 
 
-def _others(way: Way) -> str:
+def _others(denied: PortDeniedError, way: Way) -> str:
     from wgvx import probe  # it takes time and memory, and a node that runs needs none of it
 
-    return probe.other_ways(rootless=way is Way.ROOTLESS)
+    return probe.other_ways(denied, rootless=way is Way.ROOTLESS)
 
 
 def _open_key_log(path: Path | None) -> KeyLog | None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from wgvx import offloads
 from wgvx.config import parse_endpoint, parse_local_forward, parse_remote_forward
 from wgvx.dataplane.select import NAMES
-from wgvx.ports.passed import named_descriptors
+from wgvx.ports.passed import is_open, named_descriptors
 from wgvx.ports.request import MAX_QUEUES
 from wgvx.privilege import confinement
 
@@ -129,7 +129,7 @@ def _add_services(parser: argparse.ArgumentParser) -> None:
     ways = parser.add_argument_group(
         "ways to a stack", "of --userspace or of the file, beside those of the file"
     )
-    where = _parsed(parse_endpoint, '"host:port"')
+    where = _parsed(parse_endpoint, '"host:port" such as "127.0.0.1:1080"')
     ways.add_argument(
         "--socks5",
         metavar="HOST:PORT",
@@ -173,9 +173,15 @@ def _tap_fd(text: str) -> tuple[int, str | None]:
     named = named_descriptors(os.environ, os.getpid())
     if which in named:
         return named[which], name if equals else None
+    known = f"; systemd passed {', '.join(named)}" if named else ""
     if not which.isascii() or not which.isdecimal():
-        known = f"; systemd passed {', '.join(named)}" if named else ""
         raise argparse.ArgumentTypeError(f"{which!r} is no descriptor's number{known}")
+    # At once, before anything of ours is opened and has this number.
+    if not is_open(int(which)):
+        raise argparse.ArgumentTypeError(
+            f"descriptor {which} is not open: whoever starts wgvx has to pass it on, not closed on "
+            f"exec{known}"
+        )
     return int(which), name if equals else None
 
 

@@ -8,6 +8,7 @@ import socket
 from dataclasses import replace
 from enum import Enum
 
+from wgvx.cli.output import usage
 from wgvx.config import Config, EndpointName
 from wgvx.config.userspace import (
     DEFAULT_SOCKS5,
@@ -45,11 +46,18 @@ def ways_to_take(
     where it would reach the overlay and all else."""
     if args.auto:
         if services and stack_of(config) is None:
+            _refuse_taps(args, "proxies and forwards lead to a stack in their place")
             return (Way.USERSPACE,)  # What was asked for leads to a stack.
         return (Way.ROOTLESS, Way.USERSPACE) if with_command else tuple(Way)
     if args.userspace:
+        _refuse_taps(args, "--userspace puts a stack in their place")
         return (Way.USERSPACE,)
     return (Way.ROOTLESS if args.rootless or with_command else Way.HERE,)
+
+
+def _refuse_taps(args: argparse.Namespace, why: str) -> None:
+    if args.tap_fd:
+        usage(f"--tap-fd passes TAPs in, and {why}: leave one of the two out")
 
 
 def services_of(args: argparse.Namespace) -> Services:

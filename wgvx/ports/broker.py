@@ -30,7 +30,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from wgvx.ports import mend, userns
 from wgvx.ports.channel import Answer
 from wgvx.ports.device import Device
-from wgvx.ports.errors import PortDeniedError, PortError
+from wgvx.ports.errors import PortError
 from wgvx.ports.request import TapRequest
 from wgvx.ports.serving import serve
 
@@ -50,7 +50,7 @@ class Space:
         try:
             self.ip.link("set", index=index, state="up")
         except NetlinkError as error:
-            raise PortDeniedError(mend.no_namespace(OSError(error.code, str(error)))) from error
+            raise mend.no_namespace(OSError(error.code, str(error))) from error
 
 
 class Broker:
@@ -62,7 +62,7 @@ class Broker:
             try:
                 userns.become_root_of_new_namespaces()
             except OSError as error:
-                raise PortDeniedError(mend.no_namespace(error)) from error
+                raise mend.no_namespace(error) from error
         self._home = Space(userns.open_own("net"))
         self._spaces: dict[str | None, Space] = {None: self._home}
         self._adopted: list[tuple[Space, Device]] = []
@@ -121,7 +121,7 @@ class Broker:
         try:
             userns.unshare(userns.CLONE_NEWNET)
         except OSError as error:
-            raise PortDeniedError(mend.no_namespace(error)) from error
+            raise mend.no_namespace(error) from error
         fd = userns.open_own("net")
         userns.setns(self._home.fd, userns.CLONE_NEWNET)
         return fd

@@ -1,7 +1,7 @@
 """A process of our own that has what the node has not, asked over a socket pair.
 
-One JSON object a message, each answered with one, {"error": text, "denied": bool} where it failed
-(`denied`: with a PortDeniedError); descriptors travel beside it (SCM_RIGHTS).
+One JSON object a message, each answered with one, {"error": text, "denied": bool} where it failed,
+with "cure" where `denied` (a PortDeniedError); descriptors travel beside it (SCM_RIGHTS).
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Channel:
             raise PortError("the helper process ended; the reason stands above")
         reply: dict[str, Any] = json.loads(answer)
         if "error" in reply:
-            raise (PortDeniedError if reply["denied"] else PortError)(reply["error"])
+            if reply["denied"]:
+                raise PortDeniedError(reply["error"], reply["cure"])
+            raise PortError(reply["error"])
         return reply, received
 
     def close(self) -> None:

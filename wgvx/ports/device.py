@@ -118,7 +118,7 @@ class Device:
                 try:
                     fds.append(tun.open_node())
                 except OSError as error:
-                    raise PortDeniedError(mend.tun_node(error)) from error
+                    raise mend.tun_node(error) from error
                 try:
                     tun.attach(fds[-1], self.name, self._flags | (0 if queue else only_new))
                 except OSError as error:
@@ -153,8 +153,7 @@ class Device:
 
     def _why_not_attached(self, error: OSError) -> PortError:
         if error.errno in (errno.EPERM, errno.EACCES):
-            denied = mend.no_namespace(error) if self._rootless else mend.no_net_admin(self.name)
-            return PortDeniedError(denied)
+            return mend.no_namespace(error) if self._rootless else mend.no_net_admin(self.name)
         if error.errno == errno.EBUSY:
             return PortError(self._busy())
         return PortError(f"TAP {self.name}: {error.strerror}")

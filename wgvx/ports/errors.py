@@ -9,7 +9,13 @@ class PortError(Exception):
 
 
 class PortDeniedError(PortError):
-    """One that is not allowed here, whatever its name and settings: another kind of port may be."""
+    """One that is not allowed here, whatever its name and settings: another kind of port may be.
+    ``why`` stands in the way, ``cure`` is what would have it allowed, where that is known to be
+    one thing; the message is both."""
+
+    def __init__(self, why: str, cure: str = "") -> None:
+        super().__init__(f"{why}: {cure}" if cure else why)
+        self.why, self.cure = why, cure
 
 
 class PortGone(Exception):  # noqa: N818 - news about the device, not an error of the program

@@ -18,6 +18,15 @@ FIRST_PASSED = 3
 """SD_LISTEN_FDS_START of sd_listen_fds(3)."""
 
 
+def is_open(fd: int) -> bool:
+    """Whether there is such a descriptor."""
+    try:
+        os.fstat(fd)
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
 def named_descriptors(environ: Mapping[str, str], process: int) -> dict[str, int]:
     """What systemd passed to `process`, by name (FileDescriptorName=); sd_listen_fds(3)."""
     if environ.get("LISTEN_PID") != str(process):
@@ -82,9 +91,7 @@ def _describe(fd: int) -> tuple[str, int]:
     try:
         return tun.describe(fd)
     except OSError as error:
-        if error.errno == errno.EBADF:
-            why = "no such descriptor is open: pass it on as it is, not closed on exec"
-        elif error.errno == errno.EBADFD:
+        if error.errno == errno.EBADFD:
             why = "it is /dev/net/tun, and not attached to a TAP yet (TUNSETIFF)"
         else:
             why = "it is no TAP"

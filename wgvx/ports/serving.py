@@ -54,8 +54,10 @@ def _answer(answer: Answerer, message: bytes, received: Sequence[int]) -> Answer
     try:
         request = json.loads(message)
         return answer(request.pop("op"), request, received)
+    except PortDeniedError as denied:
+        return {"error": denied.why, "denied": True, "cure": denied.cure}, []
     except PortError as error:
-        return {"error": str(error), "denied": isinstance(error, PortDeniedError)}, []
+        why = str(error)
     except OSError as error:
         why = f"the kernel refused: {error}"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

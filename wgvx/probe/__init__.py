@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wgvx.ports.errors import PortDeniedError
 from wgvx.probe import machine, network, ports, taps
 from wgvx.probe.confinement import confinement
 from wgvx.probe.finding import Finding
@@ -53,12 +54,13 @@ def look() -> Report:
     return Report(findings, tuple(table.values()), tuple(ways))
 
 
-def other_ways(rootless: bool) -> str:
-    """For whoever was denied a TAP, here or `rootless`: what would have it allowed, and the ports
-    that there are as it is. Lines to print."""
+def other_ways(denied: PortDeniedError, rootless: bool) -> str:
+    """For whoever was denied a TAP, here or `rootless`: why, what would have it allowed, and the
+    ports that there are as it is. Lines to print."""
     *_, table = _look_at_ports()
-    denied = table[ports.NAMESPACES if rootless else ports.HERE]
-    lines = [] if denied.mend is None else [f"to have it: {denied.mend}"]
+    row = table[ports.NAMESPACES if rootless else ports.HERE]
+    cure = (row.mend or "").removeprefix(f"{denied.why}: ") or denied.cure
+    lines = [denied.why, f"to have it: {cure}"] if cure else [denied.why]
     lines.append("what works here as it is (`wgvx doctor` has the whole table):")
     lines += [f"  {row.what}: {row.meaning}" for row in table.values() if row.ok]
     return "\n".join(lines)

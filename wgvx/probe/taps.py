@@ -58,7 +58,7 @@ def tun_node() -> Finding:
     try:
         os.close(tun.open_node())
     except OSError as error:
-        return Finding(tun.NODE, False, "no TAP without it", mend.tun_node(error))
+        return Finding(tun.NODE, False, "no TAP without it", str(mend.tun_node(error)))
     return Finding(tun.NODE, True, "the TUN driver is there and open to this user")
 
 

@@ -1,0 +1,51 @@
+"""What a running node says: whatever it speaks of, one line a record that no terminal obeys."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgvx.cli import logs
+
+
+@given(st.text())
+def test_nothing_is_left_that_a_terminal_obeys(text: str) -> None:
+    said = logs.printable(text)
+    assert said.isprintable()
+    if text.isprintable():
+        assert said == text
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What goes to standard error."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    loggers = [logging.getLogger(name) for name in ("wgvx", "asyncio")]
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+    logs.to_stderr(verbose=True)
+    yield stream
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers = handlers
+
+
+def test_a_client_writes_no_lines_of_its_own(said: io.StringIO) -> None:
+    log = logging.getLogger("wgvx.stack.socks5")
+    log.debug("SOCKS5 to %s port 1", "x\nwgvx: warning: all is lost\x1b[2J\u202e\x9b")
+    log.warning("plain, \u00e9 too")
+    try:
+        raise ValueError("of a\rname")
+    except ValueError:
+        logging.getLogger("asyncio").exception("failed")
+    first, second, third, *traceback = said.getvalue().splitlines()
+    assert first == r"wgvx: SOCKS5 to x\nwgvx: warning: all is lost\x1b[2J\u202e\x9b port 1"
+    assert (second, third) == ("wgvx: warning: plain, \u00e9 too", "wgvx: failed")
+    assert traceback[0].startswith("Traceback")
+    assert traceback[-1] == r"ValueError: of a\rname"
