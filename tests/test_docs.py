@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from wgvx.drops import Reason
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 MANUAL = (ROOT / "docs" / "configuration.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 STACK = (ROOT / "docs" / "userspace-stack.md").read_text()
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
@@ -38,6 +40,28 @@ def test_every_drop_reason_is_explained_and_no_other() -> None:
     _, _, troubles = MANUAL.partition("\n## When packets are dropped\n")
     explained = re.findall(r"^\| `(\w+)` \|(?:[^|]+\|){3}$", troubles, re.MULTILINE)
     assert sorted(explained) == sorted(Reason)
+
+
+def test_the_import_chain_is_that_of_the_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    chain = "\n> ".join(contracts["contracts"][0]["layers"])
+    assert f"\n```\n{chain}\n```\n" in ARCHITECTURE
+
+
+def test_every_room_is_named() -> None:
+    """Packages in the tree, modules beside them in the table."""
+    tree, _, table = ARCHITECTURE.partition("**Imports run one way**")[0].partition("\n| ")
+    missing = []
+    for path in (ROOT / "wgvx").iterdir():
+        if path.suffix == ".py" and not path.name.startswith("__"):
+            found = f"  {path.name} " in tree or f"`{path.name}`" in table
+        elif (path / "__init__.py").exists():
+            found = f"  {path.name}/ " in tree
+        else:
+            continue
+        if not found:
+            missing.append(path.name)
+    assert missing == []
 
 
 def test_the_readme_has_examples() -> None:
