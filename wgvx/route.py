@@ -6,7 +6,7 @@ import socket
 import struct
 from typing import Final
 
-from wgvx.rtnetlink import RTM_GETROUTE, ask, attribute, attributes
+from wgvx.rtnetlink import RTM_GETROUTE, Netlink, attribute, attributes
 
 # <linux/in.h> and <linux/in6.h>; the socket module does not name them.
 IP_MTU = 14
@@ -42,7 +42,7 @@ def route_mtu(host: str, port: int) -> int | None:
         return None
 
 
-def route_interface(remote: bytes, local: bytes, fwmark: int) -> int | None:
+def route_interface(netlink: Netlink, remote: bytes, local: bytes, fwmark: int) -> int | None:
     """The index of the interface through which packets leave for an IPv4 address from one of our
     own, both packed. None where none can, or the kernel does not tell.
     """
@@ -53,7 +53,7 @@ def route_interface(remote: bytes, local: bytes, fwmark: int) -> int | None:
         + (attribute(_RTA_MARK, _NUMBER.pack(fwmark)) if fwmark else b"")
     )
     try:
-        answer = ask(RTM_GETROUTE, 0, request)
+        answer = netlink.ask(RTM_GETROUTE, 0, request)
     except OSError:
         return None
     for kind, value in attributes(answer, _ROUTE.size):

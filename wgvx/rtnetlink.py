@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Final
 
 # linux/netlink.h, linux/rtnetlink.h
@@ -24,24 +25,45 @@ _HEADER: Final = struct.Struct("=IHHII")
 _ATTRIBUTE: Final = struct.Struct("=HH")
 _ERROR: Final = struct.Struct("=i")
 
+_MAX_SEQUENCE: Final = (1 << 32) - 1
 _ROOM: Final = 65536
 _SECONDS: Final = 5.0
 
 
+class Netlink:
+    """A socket for many requests, of the network namespace that the calling thread was in. Raises
+    OSError."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self._socket.settimeout(_SECONDS)
+        self._sequence = 0
+
+    def ask(self, kind: int, flags: int, body: bytes) -> bytes:
+        """One request; the answer's body. Raises OSError with what the kernel refuses it for."""
+        self._sequence = self._sequence % _MAX_SEQUENCE + 1
+        length = _HEADER.size + len(body)
+        header = _HEADER.pack(length, kind, NLM_F_REQUEST | flags, self._sequence, 0)
+        self._socket.send(header + body)
+        sequence = 0
+        while sequence != self._sequence:  # One that came too late is of an earlier request.
+            answer = self._socket.recv(_ROOM)
+            length, answered, _, sequence, _ = _HEADER.unpack_from(answer)
+        if answered == _NLMSG_ERROR:
+            code = -_ERROR.unpack_from(answer, _HEADER.size)[0]
+            if code:
+                raise OSError(code, os.strerror(code))
+        return answer[_HEADER.size : length]
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._socket.close()
+
+
 def ask(kind: int, flags: int, body: bytes) -> bytes:
-    """One request in the calling thread's network namespace; the answer's body. Raises OSError
-    with what the kernel refuses it for."""
-    header = _HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST | flags, 1, 0)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
-        netlink.settimeout(_SECONDS)
-        netlink.send(header + body)
-        answer = netlink.recv(_ROOM)
-    length, answered, *_ = _HEADER.unpack_from(answer)
-    if answered == _NLMSG_ERROR:
-        code = -_ERROR.unpack_from(answer, _HEADER.size)[0]
-        if code:
-            raise OSError(code, os.strerror(code))
-    return answer[_HEADER.size : length]
+    """One request on a socket of its own; see :meth:`Netlink.ask`."""
+    with closing(Netlink()) as netlink:
+        return netlink.ask(kind, flags, body)
 
 
 def interface_index(name: str) -> int:

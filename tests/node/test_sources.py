@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.netns.conftest import lab  # noqa: F401 - a fixture, found by its nam
 from tests.netns.lab import Lab, Namespace
 from wgvx.dataplane.reference import ReferenceDataPlane
 from wgvx.route import route_interface
+from wgvx.rtnetlink import Netlink
 from wgvx.underlay import sources
 from wgvx.underlay.sources import SourceWatch
 from wgvx.wireguard.sessions import Endpoint
@@ -71,12 +73,18 @@ class Watched:
 
 
 def test_the_kernel_tells_which_way_packets_leave(host: Namespace) -> None:
-    assert route_interface(FAR, address(1), 0) == index("d1")
-    assert route_interface(FAR, socket.inet_aton("192.0.9.9"), 0) is None
-    assert route_interface(socket.inet_aton("203.0.113.1"), address(1), 0) is None
-    host.ip("rule", "add", "fwmark", "7", "table", "9")
-    host.ip("route", "add", "198.51.100.0/24", "dev", "d2", "table", "9")
-    assert route_interface(FAR, address(1), 7) == index("d2")
+    with closing(Netlink()) as netlink:
+
+        def way(far: str = "198.51.100.9", local: bytes = address(1), mark: int = 0) -> int | None:
+            return route_interface(netlink, socket.inet_aton(far), local, mark)
+
+        assert way() == index("d1")
+        assert way(local=socket.inet_aton("192.0.9.9")) is None
+        assert way("203.0.113.1") is None
+        host.ip("rule", "add", "fwmark", "7", "table", "9")
+        host.ip("route", "add", "198.51.100.0/24", "dev", "d2", "table", "9")
+        # Nothing of one answer is left for the next.
+        assert [way(mark=mark) for mark in (7, 0, 7)] == [index("d2"), index("d1"), index("d2")]
 
 
 def test_the_address_goes_with_the_route_and_stays_otherwise(host: Namespace) -> None:

@@ -107,11 +107,11 @@ def test_what_a_node_does_goes_on() -> None:
         """
         import asyncio, time
         from wgvx.route import route_interface
-        from wgvx.rtnetlink import interface_index
+        from wgvx.rtnetlink import Netlink, interface_index
         a, b = socket.socketpair()
         assert confine(ALL, Needs()).seccomp
         assert interface_index("lo") > 0
-        route_interface(bytes((127, 0, 0, 1)), bytes((127, 0, 0, 1)), 0)
+        assert route_interface(Netlink(), bytes((127, 0, 0, 1)), bytes((127, 0, 0, 1)), 0) == 1
         threads = [threading.Thread(target=time.sleep, args=(0.01,)) for _ in range(8)]
         for thread in threads: thread.start()
         for thread in threads: thread.join()

@@ -17,8 +17,8 @@ FAILED = 125
 
 DESCRIPTION = """\
 Run COMMAND where a rootless node's TAPs are. It is uid 0 there, and yourself outside: it may
-change the namespace's addresses and routes, and nothing else. A node with a userspace stack has nothing
-to enter: the message names its proxy.
+change the namespace's addresses and routes, and nothing else. A node with a userspace stack has
+nothing to enter: the message names its proxy.
 """
 
 EPILOG = """\

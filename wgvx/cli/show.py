@@ -18,8 +18,8 @@ MAXIMUM_LISTED = 4
 
 DESCRIPTION = """\
 What a running node, or without NAME every node of yours, knows and counts. A drop counter says why
-packets were refused; only those that are not 0 are shown, --json has all. Of a network's ports it says
-the type, of a VM's socket whether the VM is there, of a stack what leads to it.
+packets were refused; only those that are not 0 are shown, --json has all. Of a network's ports it
+says the type, of a VM's socket whether the VM is there, of a stack what leads to it.
 """
 
 EPILOG = """\

@@ -19,6 +19,7 @@ from typing import Final
 
 from wgvx.dataplane.interface import DataPlane
 from wgvx.route import route_interface
+from wgvx.rtnetlink import Netlink
 from wgvx.wireguard.sessions import Endpoint
 
 # <linux/rtnetlink.h>: link, IPv4 address, IPv4 route, IPv4 rule.
@@ -54,6 +55,7 @@ class SourceWatch:
         )
         try:
             self._socket.bind((0, _GROUPS))
+            self._netlink = Netlink()
         except BaseException:
             self._socket.close()
             raise
@@ -66,6 +68,7 @@ class SourceWatch:
         self._socket.close()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        self._netlink.close()
 
     def _on_news(self) -> None:
         """That something changed is all that counts; an overrun says so, too."""
@@ -105,5 +108,5 @@ class SourceWatch:
             self._given_up[peer] = endpoint
 
     def _is_the_way(self, endpoint: Endpoint) -> bool:
-        way = route_interface(endpoint.ip, endpoint.local, self._fwmark())
+        way = route_interface(self._netlink, endpoint.ip, endpoint.local, self._fwmark())
         return way == endpoint.interface
