@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -58,6 +59,25 @@ FOREIGN = {"interface": "node"}
 """What users of wg-quick(8) write, where it does not resemble the name here."""
 
 
+@dataclass(frozen=True)
+class Schema:
+    """What a kind of file may have in it, and how messages speak of it."""
+
+    what: str
+    """What such a file describes."""
+    keys: Mapping[str, tuple[str, ...]]
+    """Every key there is, by table; "" is the top level."""
+    titles: Mapping[str, str]
+    """How a table's head is written."""
+    labels: Mapping[str, str]
+    """The key that tells one table of its kind from another, where there may be several."""
+    foreign: Mapping[str, str] = field(default_factory=dict)
+    """What users of other programs write, where it does not resemble the name here."""
+
+
+NODE_FILE = Schema("one node", KEYS, TITLES, {"peer": "name", "network": "vni"}, FOREIGN)
+
+
 class ConfigError(Exception):
     """The configuration cannot be used: one message with file, place, key and the value wanted."""
 
@@ -65,9 +85,10 @@ class ConfigError(Exception):
 class Document:
     """One file: its values, and where in the text they stand."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: Schema = NODE_FILE) -> None:
         """Read and parse `path`; ConfigError where that fails."""
         self.path = path
+        self.schema = schema
         self.warnings: list[str] = []
         try:
             with path.open("rb") as file:
@@ -76,10 +97,12 @@ class Document:
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path}: cannot be read: {reason(error)}") from None
         if len(data) > MAXIMUM_FILE_SIZE:
-            raise ConfigError(f"{path}: found more than 16 MiB, want the TOML file of one node")
+            raise ConfigError(
+                f"{path}: found more than 16 MiB, want the TOML file of {schema.what}"
+            )
         try:
-            self._text = data.decode()
-            self.top = Table(self, "", 1, tomllib.loads(self._text))
+            self.text = data.decode()
+            self.top = Table(self, "", 1, tomllib.loads(self.text))
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise ConfigError(f"{path}:{line}: not TOML: a byte that is not UTF-8") from None
@@ -97,11 +120,11 @@ class Document:
     @cached_property
     def _lines(self) -> dict[tuple[str, int, str | None], int]:
         lines: dict[tuple[str, int, str | None], int] = {}
-        if '"""' in self._text or "'''" in self._text:
+        if '"""' in self.text or "'''" in self.text:
             return lines  # what looks like a key may then be inside a text
         table, index = "", 1
         heads: Counter[str] = Counter()
-        for number, line in enumerate(self._text.split("\n"), 1):
+        for number, line in enumerate(self.text.split("\n"), 1):
             if head := re.match(r'\s*\[\[?\s*"?([\w-]+)"?\s*\]', line):
                 table = head[1]
                 heads[table] += 1
@@ -123,24 +146,24 @@ class Table:
         values: Mapping[str, object],
         parent: Table | None = None,
     ) -> None:
-        """`kind` is its key in KEYS, `index` (from 1) which of its kind it is; refuses unknown
-        keys."""
+        """`kind` is its key in the schema, `index` (from 1) which of its kind it is; refuses
+        unknown keys."""
         self.document = document
         self.values = values
         self._kind, self._index, self._parent = kind, index, parent
         for key in values:
-            if key not in KEYS[kind]:
-                self.fail(_key_shown(key), f"there is no such key; {_suggestion(kind, key)}")
+            if key not in document.schema.keys[kind]:
+                hint = _suggestion(document.schema, kind, key)
+                self.fail(_key_shown(key), f"there is no such key; {hint}")
 
     @property
     def place(self) -> str:
         """As a reader finds it: `[[peer]] 2 (name "b")`."""
         if self._parent is not None:
             return f"{self._parent.place}, {self._kind} {self._index}"
-        title = TITLES.get(self._kind, "")
-        if self._kind in ("peer", "network"):
+        title = self.document.schema.titles.get(self._kind, "")
+        if label := self.document.schema.labels.get(self._kind):
             title += f" {self._index}"
-            label = {"peer": "name", "network": "vni"}[self._kind]
             value = self.values.get(label)
             if isinstance(value, str | int):
                 title += f" ({label} {shown(value)})"
@@ -270,16 +293,16 @@ def _syntax(message: str) -> str:
     return ": not TOML that can be read: a number with too many digits"
 
 
-def _suggestion(kind: str, key: str) -> str:
+def _suggestion(schema: Schema, kind: str, key: str) -> str:
     """What the writer of an unknown `key` most likely meant."""
     import difflib  # only a file with a mistake pays for it
 
-    plain = {known.replace("_", ""): known for known in KEYS[kind]}
+    plain = {known.replace("_", ""): known for known in schema.keys[kind]}
     written = re.sub(r"[_-]", "", key.lower())
-    meant = FOREIGN.get(written, written)
+    meant = schema.foreign.get(written, written)
     if close := difflib.get_close_matches(meant, plain, 1, 0.7):
         return f'did you mean "{plain[close[0]]}"?'
-    homes = [TITLES[home] for home in TITLES if key in KEYS[home]]
+    homes = [title for home, title in schema.titles.items() if key in schema.keys[home]]
     if homes:
         return f'"{key}" belongs under {" or ".join(homes)}'
-    return f"want one of {', '.join(KEYS[kind])}"
+    return f"want one of {', '.join(schema.keys[kind])}"
