@@ -44,6 +44,7 @@ COMMANDS = (
     Command("show", "wgvx.cli.show", "peers, networks and counters of running nodes"),
     Command("fdb", "wgvx.cli.fdb", "see and edit a running node's forwarding table"),
     Command("check", "wgvx.cli.check", "validate a file and explain what it means"),
+    Command("fleet", "wgvx.cli.fleet", "one file for many nodes"),
     Command("mtu", "wgvx.cli.mtu", "how large frames may be, step by step"),
     Command("demo", "wgvx.cli.demo", "two nodes on this machine and traffic between them"),
     Command("doctor", "wgvx.cli.doctor", "what this machine allows, and how to mend the rest"),

@@ -1,0 +1,145 @@
+"""Fleets brought up from what was rendered for them: tenants work, and outsiders stay out."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.netns.fleet_nodes import RenderedFleet, RenderedKernel, RenderedWgvx
+from tests.netns.lab import Lab, eventually
+from tests.netns.traffic import BROADCAST, frame, mac_of, ping, wires
+
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(shutil.which("nft") is None, reason="missing: apt-get install -y nftables"),
+]
+
+MESH = """
+[fleet]
+tunnel = ["10.254.0.0/16"]
+
+[[site]]
+name = "{a}"
+endpoint = "{a_ip}:51820"
+
+[[site]]
+name = "{b}"
+
+[[site]]
+name = "{c}"
+kind = "kernel"
+endpoint = "{c_ip}:51820"
+underlay_mtu = 1440
+
+[[site]]
+name = "{x}"
+endpoint = "{x_ip}:51820"
+
+[[tenant]]
+name = "blue"
+vni = 4200
+prefix = ["10.0.0.0/24"]
+sites = ["{a}", "{b}", "{c}"]
+
+[[tenant]]
+name = "red"
+vni = 4201
+prefix = ["10.0.1.0/24"]
+"""
+
+INTRUSION = """
+[[network]]
+vni = 4200
+tap = "blue"
+address = ["10.0.0.66/24"]
+remotes = ["10.254.0.1", "10.254.0.3"]
+"""
+
+HUBS = """
+[fleet]
+tunnel = ["fd00:fe::/64"]
+topology = "hub-and-spoke"
+
+[[site]]
+name = "{h}"
+kind = "kernel"
+hub = true
+endpoint = "{h_ip}:51820"
+
+[[site]]
+name = "{i}"
+hub = true
+endpoint = "{i_ip}:51820"
+
+[[site]]
+name = "{s}"
+via = "{h}"
+
+[[site]]
+name = "{t}"
+kind = "kernel"
+via = "{i}"
+
+[[tenant]]
+name = "blue"
+vni = 4200
+prefix = ["10.0.0.0/24"]
+sites = ["{s}", "{t}"]
+"""
+
+
+def test_a_mesh_with_a_kernel_among_them(lab: Lab) -> None:
+    fleet = RenderedFleet(lab, "abcx", MESH)
+    a, c, x = fleet.nodes["a"], fleet.nodes["c"], fleet.nodes["x"]
+    assert isinstance(a, RenderedWgvx)
+    assert isinstance(c, RenderedKernel)
+    # Site x, which has tunnels to all and red in common with them, helps itself to blue.
+    intruder = x.files / "wgvx" / f"{x.name}.toml"
+    intruder.write_text(intruder.read_text() + INTRUSION)
+    for node in fleet.nodes.values():
+        node.start()
+    for tenant in ("blue", "red"):
+        fleet.assert_pings(tenant)
+    # One MTU fits all of a tenant's paths, to the byte.
+    address = fleet.overlay("blue")["c"]
+    assert ping(a.host, address, size=1290 - 28, df=True)
+    assert not ping(a.host, address, size=1290 - 27, df=True)
+
+    refused, filtered = a.show()["drops"]["vtep_not_accepted"], c.filtered()
+    mac = mac_of(x.host, "blue")
+    with wires((x.host, "blue"), (a.host, "blue"), (c.host, "blue")) as (sender, *others):
+        sender.send(frame(BROADCAST, mac, b"from an outsider"))
+        eventually(lambda: a.show()["drops"]["vtep_not_accepted"] > refused, "wgvx refuses it")
+        eventually(lambda: c.filtered() > filtered, "nftables drops it")
+        assert not any(one.received(b"from an outsider") for one in others)
+    assert mac not in a.fdb()
+    assert mac not in c.fdb("blue")
+    assert not ping(x.host, fleet.overlay("blue")["a"])
+    fleet.assert_pings("blue")
+
+    # The kernel's script may be run again: nothing changes but what someone else changed.
+    c.host.ip("address", "add", "10.0.0.77/24", "dev", "blue")
+    c.host.run("bridge", "fdb", "append", "00:00:00:00:00:00", "dst", "10.254.0.9", "dev", "blue")
+    before = c.host.ip_json("link", "show", "blue")
+    c.quick(f"/etc/wireguard/{c.name}-vxlan.sh", "up")
+    assert c.host.ip_json("link", "show", "blue") == before
+    assert "10.254.0.9" not in c.fdb("blue")
+    (row,) = c.host.ip_json("address", "show", "dev", "blue")
+    assert "10.0.0.77" not in [one["local"] for one in row["addr_info"]]
+    fleet.assert_pings("blue")
+    c.stop()
+
+
+def test_two_hubs_of_two_kinds(lab: Lab) -> None:
+    """From a spoke to the other hub's, over an IPv6 tunnel; the hubs have no part in the tenant."""
+    fleet = RenderedFleet(lab, "hist", HUBS)
+    for node in fleet.nodes.values():
+        node.start()
+    fleet.assert_pings("blue")
+    s, t = fleet.nodes["s"], fleet.nodes["t"]
+    address = fleet.overlay("blue")["t"]
+    assert ping(s.host, address, size=1350 - 28, df=True)
+    assert t.host.links() == {"lo", "eth0", t.name, "blue"}
+    assert fleet.hosts["h"].links() == {"lo", "eth0", fleet.names["h"]}

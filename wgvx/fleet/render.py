@@ -1,0 +1,38 @@
+"""A fleet as a tree of files.
+
+nodes/NAME/wgvx/        NAME.toml for wgvx up
+nodes/NAME/wg-quick/    the same node as kernel WireGuard and VXLAN: for /etc/wireguard
+nodes/NAME/networkd/    the same again, for /etc/systemd/network
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wgvx.fleet.files import SCRIPT_MODE, SECRET_MODE, File
+from wgvx.fleet.networkd import networkd_files
+from wgvx.fleet.nftables import nftables
+from wgvx.fleet.nodes import Fleet, Node
+from wgvx.fleet.wg_quick import vxlan_script, wg_quick_file
+from wgvx.fleet.wgvx_file import wgvx_file
+
+
+def tree(fleet: Fleet) -> dict[str, File]:
+    """Every file of a fleet, by path."""
+    found: dict[str, File] = {}
+    for node in fleet.nodes():
+        found.update(node_files(node))
+    return found
+
+
+def node_files(node: Node) -> Iterator[tuple[str, File]]:
+    """Those of one node."""
+    name, top = node.name, f"nodes/{node.name}"
+    yield f"{top}/wgvx/{name}.toml", File(wgvx_file(node), SECRET_MODE)
+    yield f"{top}/wg-quick/{name}.conf", File(wg_quick_file(node), SECRET_MODE)
+    yield f"{top}/wg-quick/{name}-vxlan.sh", File(vxlan_script(node), SCRIPT_MODE)
+    filter_file = File(nftables(node))
+    yield f"{top}/wg-quick/{name}.nft", filter_file
+    for file, text, secret in networkd_files(node):
+        yield f"{top}/networkd/{file}", File(text, SECRET_MODE) if secret else File(text)
+    yield f"{top}/networkd/{name}.nft", filter_file

@@ -1,0 +1,17 @@
+"""The texts in `templates/`, filled in: `$name` stands for a value, `$$` for a dollar sign."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from string import Template
+
+
+@cache
+def _template(name: str) -> Template:
+    return Template((files("wgvx.fleet") / "templates" / name).read_text("utf-8"))
+
+
+def filled(name: str, **values: object) -> str:
+    """A template with its values; each has to be given."""
+    return _template(name).substitute(values)
