@@ -62,9 +62,7 @@ struct fdb *fdb_new(bool learning, uint64_t ageing, uint32_t max_entries)
     if (!fdb)
         return NULL;
     memset(fdb, 0, sizeof *fdb);
-    fdb->table.learning = learning;
-    fdb->table.ageing = ageing;
-    fdb->table.max_entries = max_entries;
+    fdb_set(fdb, learning, ageing, max_entries);
     if (!fdb_table_init(&fdb->table)) {
         free(fdb);
         return NULL;
@@ -156,6 +154,13 @@ const struct vteps *fdb_replication(const struct fdb *fdb, const uint8_t *mac)
 }
 
 /* --- what is configured ----------------------------------------------------------------------- */
+
+void fdb_set(struct fdb *fdb, bool learning, uint64_t ageing, uint32_t max_entries)
+{
+    fdb->table.learning = learning;
+    fdb->table.ageing = ageing;
+    fdb->table.max_entries = max_entries;
+}
 
 /* A row that stays, in the place of one that does, if there is one. */
 static bool fix(struct fdb *fdb, struct view *view, uint32_t found)

@@ -48,8 +48,9 @@ bool fdb_lookup(struct fdb *, const uint8_t *mac, uint64_t now, struct place *);
 /* Those of a group MAC that has some, else the flood list. Valid until the next edit. */
 const struct vteps *fdb_replication(const struct fdb *, const uint8_t *mac);
 
-/* What is configured. fdb_add: -2 for a port's own MAC, -1 without memory, 0 added, 1 added and
+/* What is configured. fdb_set: the settings of fdb_new; what was learned stays. fdb_add: -2 for a port's own MAC, -1 without memory, 0 added, 1 added and
  * *replaced is the other VTEP that a static row had until now. */
+void fdb_set(struct fdb *, bool learning, uint64_t ageing, uint32_t max_entries);
 int fdb_add(struct fdb *, const uint8_t *mac, const struct place *vtep, struct place *replaced);
 bool fdb_delete(struct fdb *, const uint8_t *mac, const struct place *vtep /* or NULL */);
 size_t fdb_flush(struct fdb *, const struct place *vtep /* or NULL */, bool static_too);

@@ -57,6 +57,29 @@ bool wgvx_add_network(wgvx *dp, uint32_t vni, uint16_t udp_port, bool learning, 
     return added;
 }
 
+bool wgvx_set_network(wgvx *dp, uint32_t vni, bool learning, uint64_t ageing, uint32_t max_entries,
+                      const uint8_t (*accept)[18], uint32_t accepted)
+{
+    lock_all(dp);
+    struct network *network = map_get(&dp->networks, vni);
+    bool set = false;
+    if (network) {
+        struct allowed_ips *before = network->accept;
+        network->accept = NULL;
+        network->accepted = (struct prefix_owner){0};
+        set = set_accept(network, accept, accepted);
+        allowed_ips_free(set ? before : network->accept);
+        if (set) {
+            network->learning = learning;
+            fdb_set(network->fdb, learning, ageing, max_entries);
+        } else {
+            network->accept = before;
+        }
+    }
+    unlock_all(dp);
+    return set;
+}
+
 bool wgvx_add_port(wgvx *dp, uint32_t vni, uint32_t id, const uint8_t *mac)
 {
     struct port *port = calloc(1, sizeof *port);

@@ -175,6 +175,9 @@ void wgvx_disarm(wgvx *, uint32_t peer, uint32_t events);
 /* accept: `accepted` prefixes of 18 bytes as above; NULL accepts all. */
 bool wgvx_add_network(wgvx *, uint32_t vni, uint16_t udp_port, bool learning, uint64_t ageing,
                       uint32_t max_entries, const uint8_t (*accept)[18], uint32_t accepted);
+/* Other settings for one that is there; what was learned stays. */
+bool wgvx_set_network(wgvx *, uint32_t vni, bool learning, uint64_t ageing, uint32_t max_entries,
+                      const uint8_t (*accept)[18], uint32_t accepted);
 bool wgvx_add_port(wgvx *, uint32_t vni, uint32_t port, const uint8_t *mac); /* or NULL */
 
 typedef struct {

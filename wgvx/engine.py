@@ -67,7 +67,6 @@ class Engine:
         """By public key, in the order they were added."""
         self.networks: dict[int, NetworkConfig] = {}
         """By VNI."""
-        self._node = node
         self._queue = HandshakeQueue()
         self._next_peer = 1
         self._next_port = 1
@@ -75,8 +74,7 @@ class Engine:
         self._flooded: tuple[bytes, ...] = ()
         """The remotes that follow the peers, as last put into the flood lists."""
         dataplane.set_public_key(self.device.public_key)
-        dataplane.set_addresses(address.ip.packed for address in node.addresses)
-        dataplane.set_forward(node.forward)
+        self.set_node(node)
 
     # --- configuration -----------------------------------------------------------------------
 
@@ -94,19 +92,20 @@ class Engine:
             self._add_network(network)
         self.follow_peers()
 
-    def _add_network(self, network: NetworkConfig) -> None:
-        accept = network.accept
+    def set_node(self, node: NodeConfig) -> None:
+        """Our tunnel addresses, and whether we relay; what else it says is not looked at."""
+        self._node = node
+        self.dataplane.set_addresses(address.ip.packed for address in node.addresses)
+        self.dataplane.set_forward(node.forward)
+
+    def set_network(self, network: NetworkConfig) -> None:
+        """Other settings for one that is there; its static entries are the caller's."""
         self.networks[network.vni] = network
-        self.dataplane.add_network(
-            Network(
-                vni=network.vni,
-                udp_port=network.udp_port,
-                learning=network.learning,
-                ageing=network.ageing * SECOND,
-                max_entries=network.max_entries,
-                accept=None if accept is None else tuple(map(packed_prefix, accept)),
-            )
-        )
+        self.dataplane.set_network(_settings(network))
+
+    def _add_network(self, network: NetworkConfig) -> None:
+        self.networks[network.vni] = network
+        self.dataplane.add_network(_settings(network))
         for remote in network.remotes or ():
             self.dataplane.fdb_add(network.vni, FLOOD, remote.packed)
         for entry in network.fdb:
@@ -268,6 +267,19 @@ class Engine:
 
 def _never() -> bool:
     return False
+
+
+def _settings(network: NetworkConfig) -> Network:
+    """A network as the data plane knows it."""
+    accept = network.accept
+    return Network(
+        vni=network.vni,
+        udp_port=network.udp_port,
+        learning=network.learning,
+        ageing=network.ageing * SECOND,
+        max_entries=network.max_entries,
+        accept=None if accept is None else tuple(map(packed_prefix, accept)),
+    )
 
 
 def packed_prefix(prefix: IPv4Network | IPv6Network) -> Prefix:

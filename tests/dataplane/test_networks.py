@@ -93,6 +93,30 @@ def test_counters_and_flush_are_a_networks_own(both: Rig) -> None:
     assert learned(both, RED) != {}
 
 
+def test_settings_that_change_leave_what_was_learned(both: Rig) -> None:
+    def hear(number: int, peer: int = 2) -> None:
+        both.receive(carrying(frame_to(US, number), source=peer, vni=BLUE), peer=peer)
+
+    hear(9)
+    both.dataplane.set_network(Network(BLUE, accept=((tunnel(3), 32),), max_entries=2))
+    assert learned(both, BLUE) == {mac(9): Remote(tunnel(2))}
+    hear(9)
+    hear(8, peer=3)
+    hear(7, peer=3)  # There is no room for it.
+    assert set(learned(both, BLUE)) == {mac(9), mac(8)}
+    assert both.drops() == {Reason.VTEP_NOT_ACCEPTED: 1}
+    both.dataplane.set_network(Network(BLUE, learning=False, ageing=5 * SECOND, accept=()))
+    hear(8, peer=3)
+    assert both.drops() == {Reason.VTEP_NOT_ACCEPTED: 2}
+    both.dataplane.set_network(Network(BLUE, learning=False, ageing=5 * SECOND))
+    hear(7)
+    assert set(learned(both, BLUE)) == {mac(9), mac(8)}
+    both.now += 5 * SECOND
+    assert learned(both, BLUE) == {}
+    hear(6, peer=3)
+    assert both.drops() == {Reason.VTEP_NOT_ACCEPTED: 2}
+
+
 def test_a_vni_is_heard_on_its_own_udp_port_alone(dataplane_class: DataPlaneClass) -> None:
     rig = Rig(dataplane_class, networks=[Network(BLUE), Network(RED, udp_port=8472)])
     frame = frame_to(US)

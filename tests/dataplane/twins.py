@@ -180,6 +180,10 @@ class Twins:
         self.both("add_network", network)
         self.networks[network.vni] = network
 
+    def set_network(self, network: Network) -> None:
+        self.both("set_network", network)
+        self.networks[network.vni] = network
+
     def add_port(self, vni: int, mac: bytes | None) -> None:
         self.ports.append(len(self.ports) + 1)
         self.both("add_port", vni, self.ports[-1], mac)

@@ -295,6 +295,10 @@ class DataPlane(Sessions, ABC):
         """A new bridge domain without ports or entries."""
 
     @abstractmethod
+    def set_network(self, network: Network) -> None:
+        """Other settings for a network that is there, but its UDP port. What was learned stays."""
+
+    @abstractmethod
     def add_port(self, vni: int, port: int, mac: bytes | None) -> None:
         """An attachment; ``mac`` is its device's own, a permanent local entry."""
 

@@ -335,22 +335,11 @@ class NativeDataPlane(WorkerDataPlane):
     # --- networks ----------------------------------------------------------------------------
 
     def add_network(self, network: Network) -> None:
-        accept = ffi.NULL
-        if network.accept is not None:
-            packed = [bytes([len(n), length]) + n.ljust(16, b"\0") for n, length in network.accept]
-            accept = ffi.new("uint8_t[][18]", packed or 1)
-        _enough(
-            lib.wgvx_add_network(
-                self._plane,
-                network.vni,
-                network.udp_port,
-                network.learning,
-                network.ageing,
-                network.max_entries,
-                accept,
-                len(network.accept or ()),
-            )
-        )
+        settings = _settings(network)
+        _enough(lib.wgvx_add_network(self._plane, network.vni, network.udp_port, *settings))
+
+    def set_network(self, network: Network) -> None:
+        _enough(lib.wgvx_set_network(self._plane, network.vni, *_settings(network)))
 
     def add_port(self, vni: int, port: int, mac: bytes | None) -> None:
         _enough(lib.wgvx_add_port(self._plane, vni, port, ffi.NULL if mac is None else mac))
@@ -433,6 +422,16 @@ class NativeDataPlane(WorkerDataPlane):
 def _enough(done: bool) -> None:
     if not done:
         raise MemoryError
+
+
+def _settings(network: Network) -> tuple[Any, ...]:
+    """What may change: learning, ageing, the cap, and `accept` with its length."""
+    accept = ffi.NULL
+    if network.accept is not None:
+        packed = [bytes([len(n), length]) + n.ljust(16, b"\0") for n, length in network.accept]
+        accept = ffi.new("uint8_t[][18]", packed or 1)
+    accepted = len(network.accept or ())
+    return network.learning, network.ageing, network.max_entries, accept, accepted
 
 
 def _endpoint(endpoint: Endpoint) -> Any:

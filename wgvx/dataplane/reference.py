@@ -452,6 +452,13 @@ class ReferenceDataPlane(DataPlane):
         self._networks[network.vni] = _NetworkState(network)
         self._udp_ports.add(network.udp_port)
 
+    def set_network(self, network: Network) -> None:
+        vtep = self._networks[network.vni].vtep
+        vtep.set_accept(network.accept)
+        vtep.fdb.learning = network.learning
+        vtep.fdb.ageing = network.ageing
+        vtep.fdb.max_entries = network.max_entries
+
     def add_port(self, vni: int, port: int, mac: bytes | None) -> None:
         network = self._networks[vni]
         network.vtep.add_port(port, mac)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -84,6 +84,18 @@ class AddNetwork:
 
 
 @dataclass(frozen=True)
+class SetNetwork:
+    """Other settings; the port stays."""
+
+    network: Network
+
+    def run(self, twins: Twins) -> None:
+        known = twins.networks.get(self.network.vni)
+        if known is not None:
+            twins.set_network(replace(self.network, udp_port=known.udp_port))
+
+
+@dataclass(frozen=True)
 class AddPort:
     vni: int
     mac: bytes | None
@@ -155,6 +167,7 @@ node_edits: st.SearchStrategy[Step] = st.one_of(
         ),
     ),
     st.builds(AddNetwork, networks, st.integers(0, 3)),
+    st.builds(SetNetwork, st.builds(lambda vni, one: replace(one, vni=vni), vnis, networks)),
     st.builds(AddPort, vnis, st.none() | st.just(mac(0))),
 )
 fdb_edits: st.SearchStrategy[Step] = st.one_of(
