@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 import pytest
 
 from tests.node.sites import config, peer
+from tests.support.running import Run
+from wgvx.config import ConfigError
+from wgvx.keys import encode
 from wgvx.ports.channel import Channel
 from wgvx.ports.errors import PortError
 from wgvx.privilege.errands import HelpedErrands
@@ -41,6 +45,7 @@ class Planned:
             (str(self.vm),),
             ((str(self.ours), str(self.theirs)),),
             2,
+            str(folder / "a.toml"),
         )
 
     def refuses(self, op: str, fds: tuple[int, ...] = (), **fields: Any) -> None:
@@ -134,6 +139,35 @@ def test_marks_go_on_udp_sockets_alone(planned: Planned) -> None:
         planned.refuses("mark", (file.fileno(),), fwmark=1)
 
 
+def test_one_file_is_read_again(run: Run, tmp_path: Path) -> None:
+    """Whatever the node says, and with the key files that it names now."""
+    psk = tmp_path / "ab.psk"
+    psk.write_text(f"{encode(b'p' * 32)}\n")
+    found = config(tmp_path, 1, peer(2, 'preshared_key_file = "ab.psk"'), name="a")
+    with contextlib.closing(HelpedErrands(names=False)) as errands:
+        for _ in range(2):
+            assert run(errands.load(found.path)) == found
+            with found.path.open("a") as file:
+                file.write("x = 1\n")
+            with pytest.raises(ConfigError, match="there is no such key"):
+                run(errands.load(found.path))
+            config(tmp_path, 1, peer(2, 'preshared_key_file = "ab.psk"'), name="a")
+            if not errands._sealed:
+                errands.seal(make_plan(found, tmp_path / "stamps", [], 1))
+        assert not errands.looks_up_names
+        other = config(tmp_path, 2, name="b")
+        assert run(errands.load(other.path)) == found
+        # A reader that waits, for somebody who writes that key, keeps nobody waiting.
+        psk.unlink()
+        os.mkfifo(psk)
+        started = time.monotonic()
+        for _ in range(2):
+            _, (fd,) = errands._helper.ask("read")
+            os.close(fd)
+        errands.store(tmp_path / "stamps", 7)
+        assert time.monotonic() - started < 2
+
+
 def test_nothing_is_set_up_any_more(planned: Planned) -> None:
     planned.refuses("start", rootless=False)
     planned.refuses("start", rootless=True)
@@ -178,6 +212,7 @@ attach = [
         (f"{tmp_path}/b.sock",),
         ((f"{tmp_path}/d1", f"{tmp_path}/d2"),),
         3,
+        f"{tmp_path}/n1.toml",
     )
     assert needs(found) == Needs(streams=True)
     assert names_wanted(found)
@@ -227,6 +262,6 @@ def test_errands_before_and_after(tmp_path: Path) -> None:
             for socket_ in (one, *others):
                 socket_.close()
             if not errands._sealed:
-                errands.seal(Plan(str(stamps), (str(lock),), (), (), 1))
+                errands.seal(Plan(str(stamps), (str(lock),), (), (), 1, ""))
         errands.unlink(tmp_path)  # not in the plan: said, and no more
         assert tmp_path.exists()

@@ -50,8 +50,8 @@ def descriptors() -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """No descriptor outlives a test, and no thread but a lookup's."""
+    """No descriptor outlives a test, and no thread but one of wgvx.threads."""
     before = descriptors()
     yield
     assert {fd: what for fd, what in descriptors().items() if before.get(fd) != what} == {}
-    assert {thread.name for thread in threading.enumerate()} <= {"MainThread", "resolver"}
+    assert {thread.name for thread in threading.enumerate()} <= {"MainThread", "resolver", "reload"}

@@ -11,6 +11,7 @@ from typing import Any
 from wgvx.control.paths import find_running, running, unseen
 
 PATIENCE = 10.0
+"""Seconds that a node has for an answer, unless the command is one that takes longer."""
 
 
 class ControlError(Exception):
@@ -35,11 +36,11 @@ def find(name: str) -> Path:
     return lock
 
 
-def ask(lock: Path, command: str, **arguments: Any) -> Any:
+def ask(lock: Path, command: str, *, patience: float = PATIENCE, **arguments: Any) -> Any:
     """The result of one command. Raises ControlError."""
     request = json.dumps({"command": command, **arguments}).encode() + b"\n"
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(patience)
         try:
             connection.connect(str(lock.with_suffix(".sock")))
             connection.sendall(request)

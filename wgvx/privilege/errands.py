@@ -3,15 +3,18 @@ node has confined itself, by the helper process (:mod:`wgvx.privilege.helper`)."
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
+import os
+import pickle
 import socket
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wgvx.config import EndpointName
+from wgvx.config import Config, ConfigError, EndpointName, load
 from wgvx.hosts import Place
 from wgvx.ports.channel import Channel
 from wgvx.ports.errors import PortError
@@ -20,9 +23,13 @@ from wgvx.privilege.names import Names
 from wgvx.privilege.orders import Plan
 from wgvx.privilege.plan import is_address
 from wgvx.state import write_bound
+from wgvx.threads import in_thread
 from wgvx.underlay import UdpSocket, UnderlayError, open_sockets
 
 log = logging.getLogger(__name__)
+
+READING_SECONDS = 30.0
+"""Longer than 100,000 prefixes take; a key file may be a pipe that nobody writes to."""
 
 
 class Errands(Here):
@@ -43,6 +50,22 @@ class Errands(Here):
     def store(self, path: Path, bound: int) -> None:
         """Keep the bound of the stamps. Raises OSError."""
         write_bound(path, bound)
+
+    @property
+    def looks_up_names(self) -> bool:
+        """Whether :meth:`look_up` finds more than addresses."""
+        return True
+
+    async def load(self, path: Path) -> Config:
+        """Read the node's own file and the key files that it names, again. Raises ConfigError."""
+
+        def read() -> Config | ConfigError:
+            try:
+                return load(path)
+            except ConfigError as error:
+                return error
+
+        return _config(await in_thread(read, "reload"))
 
     def unlink(self, path: Path) -> None:
         """Take a file's name away that is the node's, if it is there."""
@@ -102,6 +125,29 @@ class HelpedErrands(Errands):
             return await super().look_up(name, passive=passive)
         return await self._names.look_up(name, passive=passive)
 
+    @property
+    def looks_up_names(self) -> bool:
+        return self._names is not None or not self._sealed
+
+    async def load(self, path: Path) -> Config:
+        if not self._sealed:
+            return await super().load(path)
+        try:
+            _, (fd,) = self._ask("read")
+            async with asyncio.timeout(READING_SECONDS):
+                answer = await _read_to_end(fd)
+        except TimeoutError:
+            raise ConfigError(
+                f"{path}: reading it, and the key files that it names, took longer than "
+                f"{READING_SECONDS:.0f} s"
+            ) from None
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read again: {error.strerror}") from None
+        if not answer:
+            raise ConfigError(f"{path}: reading it failed; the reason stands in the node's log")
+        # It comes from a process that has more power than we have, not less.
+        return _config(pickle.loads(answer))
+
     def store(self, path: Path, bound: int) -> None:
         if not self._sealed:
             super().store(path, bound)
@@ -141,3 +187,21 @@ class HelpedErrands(Errands):
             return self._helper.ask(op, **fields)
         except PortError as error:
             raise OSError(errno.EIO, str(error)) from error
+
+
+def _config(read: Config | ConfigError) -> Config:
+    if isinstance(read, ConfigError):
+        raise read
+    return read
+
+
+async def _read_to_end(fd: int) -> bytes:
+    """What comes through a pipe, which is then closed."""
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", 0)
+    )
+    try:
+        return await reader.read()
+    finally:
+        transport.close()

@@ -16,6 +16,7 @@ From then on nobody is believed any more, and these are all the requests there a
   {"op": "datagram", "path": P}           ->  {}             [fd]  the same, by our own path
   {"op": "sockets", "port", "fwmark"}     ->  {"workers"}  [fd...] the node's UDP sockets, anew
   {"op": "mark", "fwmark": N}  [fd...]    ->  {}                   SO_MARK, on UDP sockets
+  {"op": "read"}                          ->  {}             [fd]  the node's file, see reader.py
   {"op": "unmake"}                        ->  {}                   give adopted TAPs back
 
 Where the system refuses a port or a mark, the answer is {"refused": text, "code": errno}.
@@ -31,6 +32,7 @@ import json
 import os
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -60,6 +62,7 @@ class Helper:
         self._descriptor = descriptor
         self._plan = plan
         self._broker: Desk | None = None
+        self._reader: subprocess.Popen[bytes] | None = None
 
     def answer(self, op: str, request: dict[str, Any], fds: Sequence[int]) -> Answer:
         """Raises PortError, OSError; ValueError and the like for what is no request."""
@@ -89,6 +92,8 @@ class Helper:
                 return _sockets(request["port"], request["fwmark"], self._plan.workers)
             case "mark":
                 return _mark(request["fwmark"], fds)
+            case "read":
+                return {}, [self._read(self._plan.config)]
         raise PortError(f"a confined node cannot ask for {op!r}")
 
     def grow_small(self) -> None:
@@ -101,6 +106,9 @@ class Helper:
 
     def close(self) -> None:
         """Give back what was adopted."""
+        if self._reader is not None:
+            self._reader.kill()
+            self._reader.wait()
         if self._broker is not None:
             self._broker.close()
 
@@ -114,6 +122,26 @@ class Helper:
 
             self._broker = Desk()
         return self._broker.answer(op, request)
+
+    def _read(self, config: str) -> int:
+        """A pipe out of which comes what a process of its own, one at a time, makes of the file:
+        that takes memory, and the time that a disk takes."""
+        if self._reader is not None:
+            self._reader.kill()
+            self._reader.wait()
+        ours, theirs = os.pipe()
+        try:
+            self._reader = subprocess.Popen(
+                child.command("wgvx.privilege.reader", config),
+                stdin=subprocess.DEVNULL,
+                stdout=theirs,
+            )
+        except OSError:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        return ours
 
     def _stamp(self, plan: Plan, bound: object) -> Answer:
         from wgvx.state import LATEST, write_bound
@@ -184,7 +212,7 @@ def _fwmark(value: object) -> int:
 
 
 def main() -> int:
-    refuse_new_privileges()  # It runs no programs but itself.
+    refuse_new_privileges()  # It runs no programs but wgvx's own.
     descriptor, *plan = sys.argv[1:]
     helper = Helper(int(descriptor), _plan(json.loads(plan[0])) if plan else None)
     return serve(int(descriptor), helper.answer, helper.close, helper.grow_small)

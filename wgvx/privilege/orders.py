@@ -17,3 +17,5 @@ class Plan:
     datagrams: tuple[tuple[str, str], ...]
     """and those, (ours, the VM's), that may be made and connected."""
     workers: int
+    config: str
+    """The node's file, which may be read again."""

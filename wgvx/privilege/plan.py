@@ -31,7 +31,9 @@ def make_plan(config: Config, stamps: Path, files: Sequence[Path], workers: int)
             case DgramAttach(local=Path() as local, remote=Path() as remote):
                 ours.append(str(local))
                 datagrams.append((str(local), str(remote)))
-    return Plan(str(stamps), tuple(ours), tuple(streams), tuple(datagrams), workers)
+    return Plan(
+        str(stamps), tuple(ours), tuple(streams), tuple(datagrams), workers, str(config.path)
+    )
 
 
 def names_wanted(config: Config) -> bool:
