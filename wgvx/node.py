@@ -18,6 +18,7 @@ from wgvx import offloads
 from wgvx.config import (
     AttachConfig,
     Config,
+    EndpointName,
     NetworkConfig,
     StackAttach,
     TapAttach,
@@ -38,7 +39,7 @@ from wgvx.pump import LoopPump, Pump, WorkerPump, clock
 from wgvx.resolver import resolve
 from wgvx.route import route_mtu
 from wgvx.state import StampFile, state_directory
-from wgvx.underlay import UdpSocket, format_endpoint, format_host
+from wgvx.underlay import UdpSocket, UnderlayError, format_endpoint, format_host
 from wgvx.underlay.sources import SourceWatch
 from wgvx.vxlan.neighbour import gratuitous_arp, unsolicited_advertisement
 from wgvx.wireguard.sessions import News
@@ -233,6 +234,19 @@ class Node:
         self.errands.set_fwmark(self._sockets, fwmark)
         self.fwmark = fwmark
 
+    def rebind(self, port: int, fwmark: int) -> None:
+        """Both of these, or, with an UnderlayError, neither."""
+        before = self.fwmark
+        if port == self.listen_port:
+            self.set_fwmark(fwmark)
+            return
+        self.fwmark = fwmark
+        try:
+            self.set_listen_port(port)
+        except UnderlayError:
+            self.fwmark = before
+            raise
+
     def _watch_sources(self) -> SourceWatch | None:
         try:
             return SourceWatch(
@@ -404,22 +418,36 @@ class Node:
         if self._lookups:
             await asyncio.wait(self._lookups.values(), timeout=NAME_PATIENCE)
 
+    def set_endpoint_name(self, info: PeerInfo, name: EndpointName | None) -> None:
+        """Where a peer is said to be from now on; with None it stays where it is."""
+        info.endpoint_name, info.heard_at = name, None
+        if (task := self._lookups.pop(info.id, None)) is not None:
+            task.cancel()
+        if name is not None:
+            self._look_up(info, failing=False)
+
     def _look_up(self, info: PeerInfo, *, failing: bool) -> None:
         if info.id not in self._lookups:
             task = self._loop.create_task(self._keep_looking(info, failing))
             self._lookups[info.id] = task
-            task.add_done_callback(lambda _: self._lookups.pop(info.id, None))
+            task.add_done_callback(partial(self._looked_up, info.id))
+
+    def _looked_up(self, peer: int, task: asyncio.Task[None]) -> None:
+        if self._lookups.get(peer) is task:
+            del self._lookups[peer]
 
     async def _keep_looking(self, info: PeerInfo, failing: bool) -> None:
         """Until an address is found, or while the peer has none; the next failing handshake asks
         again."""
         wait, longest = NAME_RETRY
-        while info.endpoint_name is not None:
+        while (name := info.endpoint_name) is not None:
             families = frozenset(socket.address_length for socket in self._sockets)
             async with self._lookup_slots:
-                endpoint = await resolve(info.endpoint_name, families, self.errands.look_up)
+                endpoint = await resolve(name, families, self.errands.look_up)
             if self.engine.peers.get(info.public_key) is not info:
                 return
+            if info.endpoint_name != name:
+                continue  # `wg set` gave it an address meanwhile.
             if endpoint is not None:
                 now = clock()
                 if failing:
@@ -430,6 +458,6 @@ class Node:
                 return
             if self.dataplane.endpoint(info.id) is not None:
                 return
-            log.warning("endpoint %s has no address yet; trying on", info.endpoint_name)
+            log.warning("endpoint %s has no address yet; trying on", name)
             await asyncio.sleep(wait)
             wait = min(2 * wait, longest)

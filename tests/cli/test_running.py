@@ -5,168 +5,27 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import select
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cli.place import PATIENCE, Place, children, ended, eventually, line
 from tests.config.files import FDB, NETWORK, NODE, PEER, write
-from tests.ports.ordinary import User
 from wgvx import keys
 from wgvx.cli import demo
 from wgvx.cli.main import main
 from wgvx.config import load
 
-PATIENCE = 20.0
-
-
-class Place:
-    """An ordinary user's own folders, and a node's file in them: `a`, without any network."""
-
-    def __init__(self, folder: Path, user: User) -> None:
-        self.folder = folder
-        self.user = user
-        self.run = folder / "run"
-        self.run.mkdir(mode=0o700)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("0.0.0.0", 0))
-            self.port = probe.getsockname()[1]
-        self.env = {
-            **user.env,
-            "XDG_RUNTIME_DIR": str(self.run),
-            "XDG_STATE_HOME": str(folder / "state"),
-            "XDG_CONFIG_HOME": str(folder),
-            "TMPDIR": str(folder),
-        }
-        self.write("a", NODE.replace("[node]\n", f"[node]\nlisten_port = {self.port}\n"))
-        self.own()
-        self.started: list[subprocess.Popen[str]] = []
-
-    def write(self, name: str, text: str) -> None:
-        (self.folder / "wgvx").mkdir(exist_ok=True)
-        write(self.folder / "wgvx", text, f"{name}.toml")
-
-    def own(self) -> None:
-        if os.geteuid() == 0:
-            for path in (self.folder, *self.folder.rglob("*")):
-                os.chown(path, self.user.uid, self.user.uid)
-
-    def _command(self, *arguments: str) -> list[str]:
-        return [*self.user.prefix, sys.executable, "-m", "wgvx", *arguments]
-
-    def wgvx(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command to its end."""
-        return subprocess.run(
-            self._command(*arguments),
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd="/",
-            env=self.env,
-            timeout=PATIENCE,
-        )
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            self._command(*arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd="/",
-            env=self.env,
-        )
-        self.started.append(process)
-        return process
-
-    def up(self, *arguments: str) -> subprocess.Popen[str]:
-        """A node that is ready."""
-        process = self.start("up", "a", *arguments)
-        assert process.stdout is not None
-        assert line(process) == "wgvx: a ready", process.communicate()
-        return process
-
-    def left(self) -> list[str]:
-        """What lies where running nodes are found."""
-        return sorted(path.name for path in self.run.rglob("*") if not path.is_dir())
-
-    def close(self) -> None:
-        for process in self.started:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
-
-
-@pytest.fixture(scope="module")
-def user() -> User:
-    if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        pytest.skip("missing: apt-get install -y --no-install-recommends util-linux")
-    return User()
-
-
-@pytest.fixture
-def place(user: User) -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="wgvx-test-", dir="/tmp"))
-    made = Place(folder, user)
-    try:
-        yield made
-    finally:
-        made.close()
-        shutil.rmtree(folder)
-
-
-@pytest.fixture
-def rootless(place: Place) -> Place:
-    """Where this user can have namespaces."""
-    tried = place.wgvx("up", "a", "--", "true")
-    if tried.returncode != 0:
-        pytest.skip(f"no rootless namespaces: {tried.stderr.strip()}")
-    return place
-
-
-def line(process: subprocess.Popen[str], patience: float = PATIENCE) -> str:
-    """The next line on standard output; empty at its end."""
-    assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], patience)
-    return process.stdout.readline().rstrip("\n") if ready else ""
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit status, and standard error but for the words that wg(8) will not work and of what the
-    node gave up."""
-    _, stderr = process.communicate(timeout=PATIENCE)
-    usual = re.compile(r"wgvx: (wg\(8\) cannot see|confined: no capabilities, )")
-    lines = [said for said in stderr.splitlines(True) if not usual.match(said)]
-    return process.returncode, "".join(lines)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.02)
-
-
-def children(pid: int) -> list[str]:
-    found: list[str] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found += (task / "children").read_text().split()
-    return found
-
-
 # up and down
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_node_cleanly(number: signal.Signals, place: Place) -> None:
     process = place.up()
     assert len(children(process.pid)) == 1  # The helper.
@@ -280,7 +139,7 @@ def test_nobody_reads_what_up_says(place: Place) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     process = subprocess.Popen(
-        place._command("up", "a"),
+        place.command("up", "a"),
         stdin=subprocess.DEVNULL,
         stdout=writing,
         stderr=subprocess.PIPE,
@@ -297,7 +156,7 @@ def test_nobody_reads_what_up_says(place: Place) -> None:
 def test_a_full_disk_for_what_up_says(place: Place) -> None:
     with Path("/dev/full").open("w") as full:
         process = subprocess.Popen(
-            place._command("up", "a"),
+            place.command("up", "a"),
             stdin=subprocess.DEVNULL,
             stdout=full,
             stderr=subprocess.PIPE,

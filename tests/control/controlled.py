@@ -13,6 +13,7 @@ from wgvx.control.client import ask, find
 from wgvx.control.paths import NodeLock
 from wgvx.control.server import ControlServer
 from wgvx.node import Node
+from wgvx.reload.reloader import Reloader
 
 MAC = "02:00:00:00:00:02"
 ZERO = "00:00:00:00:00:00"
@@ -24,7 +25,7 @@ async def controlled(folder: Path, *tables: str, number: int = 1) -> AsyncIterat
     """A node that answers at its control socket."""
     async with running(config(folder, number, *tables)) as node:
         lock = NodeLock(node.config.name)
-        control = ControlServer(node, lock)
+        control = ControlServer(node, lock, Reloader(node))
         try:
             await control.start()
             yield node

@@ -34,6 +34,7 @@ from wgvx.control.server import ControlServer
 from wgvx.drops import Reason
 from wgvx.keys import encode
 from wgvx.node import Node
+from wgvx.reload.reloader import Reloader
 
 # wgvx fdb
 
@@ -175,7 +176,7 @@ def test_fdb_of_a_family_that_the_node_has_not(run: Run, folder: Path) -> None:
         ipv4 = replace(configured.node, addresses=configured.node.addresses[:1])
         node = make_node(replace(configured, node=ipv4))
         lock = NodeLock("n1")
-        control = ControlServer(node, lock)
+        control = ControlServer(node, lock, Reloader(node))
         answer = control._answer(
             json.dumps({"command": "fdb_add", "mac": MAC, "vtep": "fd00::2"}).encode()
         )

@@ -32,6 +32,7 @@ from wgvx.control.client import ControlError
 from wgvx.control.paths import NodeLock
 from wgvx.control.server import ControlServer
 from wgvx.drops import Reason
+from wgvx.reload.reloader import Reloader
 
 CONTRACT_DROPS = {
     *("malformed", "bad_mac1", "bad_mac2", "handshake_rate", "handshake_replay"),
@@ -257,7 +258,7 @@ def test_no_request_raises(run: Run, folder: Path) -> None:
     async def scenario() -> None:
         async with controlled(folder, peer(2), TWO) as node:
             lock = NodeLock("other")
-            control = ControlServer(node, lock)
+            control = ControlServer(node, lock, Reloader(node))
 
             @settings(max_examples=150)
             @given(

@@ -12,8 +12,8 @@ from wgvx.control.client import ControlError, ask, find
 
 DESCRIPTION = """\
 Which MAC address is where: behind a remote VTEP, or on one of the node's own attachments. Edits
-last until the node stops. MAC 00:00:00:00:00:00 is the flood list: where broadcasts, multicasts and
-frames to unknown addresses go, a copy to each VTEP.
+last until the node stops or reloads its file. MAC 00:00:00:00:00:00 is the flood list: where
+broadcasts, multicasts and frames to unknown addresses go, a copy to each VTEP.
 """
 
 EXIT_STATUS = "exit status: 0 done, 1 no such node or entry, 2 bad usage\n"

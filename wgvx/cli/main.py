@@ -41,6 +41,7 @@ COMMANDS = (
     Command("up", "wgvx.cli.up", "run a node, as root or rootless"),
     Command("exec", "wgvx.cli.exec", "run a command inside a rootless node"),
     Command("down", "wgvx.cli.down", "stop a running node"),
+    Command("reload", "wgvx.cli.reload", "let a running node read its file again"),
     Command("show", "wgvx.cli.show", "peers, networks and counters of running nodes"),
     Command("fdb", "wgvx.cli.fdb", "see and edit a running node's forwarding table"),
     Command("check", "wgvx.cli.check", "validate a file and explain what it means"),

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from wgvx.cli import logs
 from wgvx.cli.command import Command
+from wgvx.cli.hangup import Hangup
 from wgvx.cli.output import UserError, usage
 from wgvx.cli.up_options import register
 from wgvx.cli.ways import Way, command_environment, services_of, ways_to_take
 from wgvx.config import Config, TapAttach, find, load
+from wgvx.config.userspace import Services
 from wgvx.control.paths import AlreadyRunning, NodeLock, NoFolder
 from wgvx.control.server import ControlServer
 from wgvx.control.uapi_server import UapiServer
@@ -33,6 +35,7 @@ from wgvx.ports.provision import Provisioner
 from wgvx.privilege import confinement
 from wgvx.privilege.errands import Errands, HelpedErrands
 from wgvx.privilege.plan import names_wanted
+from wgvx.reload.reloader import Reloader
 from wgvx.underlay import UnderlayError
 
 __all__ = ["register", "run"]
@@ -65,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         for way, then in zip_longest(ways, ways[1:]):
             try:
-                changed = way.change(config, services, with_command=with_command)
-                return _run(args, changed, way, command, key_log)
+                settled = way.services(config, services, with_command=with_command)
+                return _run(args, config, way, settled, command, key_log)
             except PortDeniedError as denied:
                 if then is None:
                     why = str(denied) if way is Way.USERSPACE else _others(denied, way)
@@ -89,9 +92,11 @@ def _run(
     args: argparse.Namespace,
     config: Config,
     way: Way,
+    services: Services,
     command: list[str] | None,
     key_log: KeyLog | None,
 ) -> int:
+    config = way.change(config, services)
     try:
         dataplane = make_dataplane(args.dataplane, os.environ.get("WGVX_AEAD") or None)
     except DataPlaneMissing as missing:
@@ -123,7 +128,8 @@ def _run(
             errands=errands,
         )
         slower = args.dataplane is None and dataplane.name == "reference"
-        serving = _serve(node, lock, command, args.confine, slower=slower)
+        reloader = Reloader(node, partial(way.change, services=services))
+        serving = _serve(node, lock, reloader, command, args.confine, slower=slower)
         return run_loop(serving, confinement.make_loop if args.confine else None)
     finally:
         lock.release(errands.unlink)
@@ -165,13 +171,20 @@ def _failed(command: list[str] | None) -> int:
 
 
 async def _serve(
-    node: Node, lock: NodeLock, command: list[str] | None, steps: Set[str], *, slower: bool
+    node: Node,
+    lock: NodeLock,
+    reloader: Reloader,
+    command: list[str] | None,
+    steps: Set[str],
+    *,
+    slower: bool,
 ) -> int:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, node.stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # Blocked where an attempt has failed.
-    control, uapi = ControlServer(node, lock), UapiServer(node)
+    control, uapi = ControlServer(node, lock, reloader), UapiServer(node)
+    on_hangup = Hangup(node.stop, reloader.reload_soon)
     held: Command | None = None
     try:
         await node.prepare()
@@ -187,11 +200,13 @@ async def _serve(
         if slower:
             log.warning(SLOWER)
         if held is None or node.is_ending:
+            loop.add_signal_handler(signal.SIGHUP, on_hangup)
             return await node.ended()
         return await held.run()
     finally:
         if held is not None:
             held.close()
+        await reloader.close()
         await control.close()
         await uapi.close()
         await node.close()

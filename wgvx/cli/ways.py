@@ -30,13 +30,16 @@ class Way(Enum):
     ROOTLESS = "TAP in a namespace of its own (--rootless)"
     USERSPACE = "stack in this process (--userspace)"
 
-    def change(self, config: Config, services: Services, *, with_command: bool) -> Config:
+    def services(self, config: Config, asked: Services, *, with_command: bool) -> Services:
+        """Those that were asked for, and what else a COMMAND needs this way."""
+        if self is Way.USERSPACE and with_command:
+            return for_a_command(config, asked)
+        return asked
+
+    def change(self, config: Config, services: Services) -> Config:
         """The node as it is run this way. Raises ConfigError."""
-        if self is Way.USERSPACE:
-            if with_command:
-                services = for_a_command(config, services)
-            return in_userspace(config, services)
-        return with_services(config, services)
+        make = in_userspace if self is Way.USERSPACE else with_services
+        return make(config, services)
 
 
 def ways_to_take(

@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
 from typing import Any
 
-from wgvx.config import parse_mac
+from wgvx.config import ConfigError, parse_mac
 from wgvx.config.values import parse_address
 from wgvx.control import status
 from wgvx.control.entering import no_namespace
@@ -24,6 +24,8 @@ from wgvx.control.prefix import format_address
 from wgvx.control.unix import UnixServer, send
 from wgvx.node import Node
 from wgvx.ports.errors import PortError
+from wgvx.reload.reloader import Reloader
+from wgvx.underlay import UnderlayError
 from wgvx.vxlan.fdb import FLOOD
 
 LONGEST_REQUEST = 65536
@@ -50,8 +52,9 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error of the program
 class ControlServer:
     """Serves a node's control socket until closed."""
 
-    def __init__(self, node: Node, lock: NodeLock) -> None:
+    def __init__(self, node: Node, lock: NodeLock, reloader: Reloader) -> None:
         self._node = node
+        self._reloader = reloader
         self._server = UnixServer(
             lock.socket, MODE, LONGEST_REQUEST, self._converse, node.errands.unlink
         )
@@ -62,6 +65,7 @@ class ControlServer:
             "fdb_delete": self._fdb_delete,
             "fdb_flush": self._fdb_flush,
             "namespace": self._namespace,
+            "reload": lambda _: self._reload(),
             "down": lambda _: node.stop(),
         }
 
@@ -76,6 +80,8 @@ class ControlServer:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
             answer = self._answer(line)
+            if isinstance(answer.get("result"), Awaitable):
+                answer = await answer["result"]
             if isinstance(answer.get("result"), Iterator):
                 await _send_sliced(writer, answer["result"])
             else:
@@ -91,6 +97,16 @@ class ControlServer:
             return {"error": str(refused), "status": refused.exit_status}
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             return {"error": f"bad request: {error}", "status": 2}
+
+    async def _reload(self) -> dict[str, Any]:
+        """The whole answer, which takes a while; its result is {"changes": [what was changed, in
+        words], "warnings": [what is hardly meant]}."""
+        try:
+            changes, warnings = await self._reloader.reload()
+        except (ConfigError, UnderlayError) as error:
+            status = 2 if isinstance(error, ConfigError) else 1
+            return {"error": str(error), "status": status}
+        return {"result": {"changes": changes, "warnings": warnings}}
 
     # --- the forwarding table ----------------------------------------------------------------
 
