@@ -125,3 +125,62 @@ def test_a_fault_is_told_by_its_place(tmp_path: Path, capsys: pytest.CaptureFixt
         assert fleet(action, plan) == 2
         assert f'{plan}:13: [[tenant]] 1 (name "blue"), vni: found -1' in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["fleet.toml"]
+
+
+def test_rotate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = write(tmp_path, MESH)
+    assert fleet("render", plan) == 0
+    before = contents(tmp_path / "fleet.keys")
+    capsys.readouterr()
+    assert fleet("rotate", plan, "a") == 0
+    shown = capsys.readouterr().out
+    assert shown == (tmp_path / "fleet.rollout/order.txt").read_text()
+    assert shown.startswith("1-announce:\n  bring out fleet.rollout/1-announce/\n")
+    after = contents(tmp_path / "fleet.keys")
+    changed = {path.name for path in after if before[path] != after[path]}
+    assert changed == {"a.key", "a+b", "a+c"}
+    # What is rendered is where the rollout ends.
+    assert fleet("diff", plan) == 0
+    for step, names in (("1-announce", "bc"), ("2-switch", "abc")):
+        nodes = tmp_path / "fleet.rollout" / step / "nodes"
+        assert {path.name for path in nodes.iterdir()} == set(names)
+    last = contents(tmp_path / "fleet.rollout/2-switch")
+    for path, content in last.items():
+        same = tmp_path / "fleet.rendered" / path.relative_to(tmp_path / "fleet.rollout/2-switch")
+        assert same.read_bytes() == content
+    for path in (tmp_path / "fleet.rollout").rglob("*.toml"):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_remove(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = write(tmp_path, TWO_HUBS)
+    assert fleet("render", plan) == 0
+    addresses = json.loads((tmp_path / "fleet.lock").read_text())["tunnel"]["given"]
+    assert fleet("remove", plan, "s1", "h1") == 0
+    shown = capsys.readouterr().out
+    assert "  stop these, and delete their files: h1, s1\n" in shown
+    assert f"{plan}: s1, h1 taken out, and the keys deleted\n" in shown
+    assert fleet("diff", plan) == 0
+    left = json.loads((tmp_path / "fleet.lock").read_text())["tunnel"]["given"]
+    assert left == {name: addresses[name] for name in ("h2", "s2", "s3")}
+    names = {path.name for path in (tmp_path / "fleet.keys").rglob("*")}
+    assert names == {"h2.key", "s2.key", "s3.key", "psk", "h2+s2", "h2+s3"}
+
+
+@pytest.mark.parametrize("action", ["rotate", "remove"])
+def test_first_what_is_planned_then_what_is_next(
+    action: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = write(tmp_path, MESH)
+    assert fleet(action, plan, "a") == 2
+    assert "fleet.rendered: not what the plan says; want wgvx fleet render" in (
+        capsys.readouterr().err
+    )
+    assert fleet("render", plan) == 0
+    write(tmp_path, MESH.replace("4200", "4201"))
+    before = contents(tmp_path)
+    assert fleet(action, plan, "a") == 2
+    assert contents(tmp_path) == before
+    write(tmp_path, MESH)
+    assert fleet(action, plan, "nosuch") == 2
+    assert "there is no site nosuch" in capsys.readouterr().err

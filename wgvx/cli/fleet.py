@@ -22,6 +22,8 @@ example:
   wgvx fleet check blue.toml     what it means, with the MTU arithmetic, and what is wrong with it
   wgvx fleet diff blue.toml      what a render would change; no secret is shown
   wgvx fleet render blue.toml    write it all into blue.rendered/
+  wgvx fleet rotate blue.toml a  new keys for site a, step by step, in blue.rollout/
+  wgvx fleet remove blue.toml a  site a taken out of the plan, step by step
 
 Beside blue.toml there are then blue.lock (the addresses that were assigned: keep it), blue.keys/
 (the keys: keep it, and keep it secret) and blue.rendered/, all of which follows from the former.
@@ -49,11 +51,28 @@ def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs; has every path")
 
 
+def _rotate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sites", metavar="SITE", nargs="*", help="whose keys; none: everybody's")
+
+
+def _remove(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sites", metavar="SITE", nargs="+", help="who is to go")
+
+
+def _import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", type=Path, help="NAME.conf of each node"
+    )
+
+
 ACTIONS: dict[str, tuple[str, Options]] = {
     "init": ("write a plan to begin with", _no_more),
+    "import": ("make a plan out of wg-quick's files, keys and addresses as they are", _import),
     "check": ("validate a plan and explain what it means", _check),
     "diff": ("what a render would change, without secrets", _no_more),
     "render": ("write every node's files", _no_more),
+    "rotate": ("make new keys, and the steps in which nodes take them", _rotate),
+    "remove": ("take sites out, and write the steps in which the others let go", _remove),
 }
 
 

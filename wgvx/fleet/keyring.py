@@ -10,7 +10,7 @@ A missing key is made; `save` writes what was made. No key is ever part of a mes
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from wgvx import keys
@@ -108,6 +108,13 @@ class Keyring:
             if renewed & set(both):
                 path = self._psk_path(both)
                 self._preshared[both] = self._made(path, keys.encode(keys.generate_preshared()))
+
+    def adopt(self, private: Mapping[str, str], preshared: Mapping[Pair, str]) -> None:
+        """Keys that were made elsewhere, by site and by pair, base64."""
+        for name, key in private.items():
+            self._private[name] = self._made(self._folder / f"{name}.key", key)
+        for both, key in preshared.items():
+            self._preshared[both] = self._made(self._psk_path(both), key)
 
     def save(self) -> None:
         """Write what was made."""
