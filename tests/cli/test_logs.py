@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgvx.cli import logs
+from wgvx.cli import logs, output
 
 
 @given(st.text())
 def test_nothing_is_left_that_a_terminal_obeys(text: str) -> None:
-    said = logs.printable(text)
+    said = output.printable(text)
     assert said.isprintable()
     if text.isprintable():
         assert said == text
@@ -49,3 +49,13 @@ def test_a_client_writes_no_lines_of_its_own(said: io.StringIO) -> None:
     assert (second, third) == ("wgvx: warning: plain, \u00e9 too", "wgvx: failed")
     assert traceback[0].startswith("Traceback")
     assert traceback[-1] == r"ValueError: of a\rname"
+
+
+def test_nor_do_the_rows_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    output.fields([("stream", "vm1, waits at /x\x1b]0;y\x07\n  tap: blue0")])
+    output.table(["port"], [["vm\x1b[2J"]])
+    assert capsys.readouterr().out.splitlines() == [
+        r"  stream: vm1, waits at /x\x1b]0;y\x07\n  tap: blue0",
+        "port",
+        r"vm\x1b[2J",
+    ]

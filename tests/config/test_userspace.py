@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.files import NETWORK, NODE, read
+from tests.config.files import NETWORK, NODE, PEER, read
 from wgvx.config import Config, ConfigError, EndpointName, Forward, StackAttach
 from wgvx.config.userspace import DEFAULT_SOCKS5, Services, in_userspace, with_services
 
@@ -80,6 +80,18 @@ def test_a_namespace_is_said_to_be_of_no_use(tmp_path: Path) -> None:
     )
     assert said not in config.warnings
     assert said in in_userspace(config, Services()).warnings
+
+
+def test_what_is_odd_about_a_tap_alone_is_not_said_of_a_stack(tmp_path: Path) -> None:
+    inside = PEER + 'endpoint = "10.0.0.9:51820"\n'
+    config = read(
+        tmp_path, NODE.replace("[node]", "[node]\nmtu = 1300") + inside + NETWORK + ADDRESS
+    )
+    tap = "the tunnel is routed into itself"
+    both = "network 4200: MTU 1230 is below 1280"
+    assert [sum(text in one for one in config.warnings) for text in (tap, both)] == [1, 1]
+    stack = in_userspace(config, Services())
+    assert [sum(text in one for one in stack.warnings) for text in (tap, both)] == [0, 1]
 
 
 def test_a_vm_stays_a_vm(tmp_path: Path) -> None:

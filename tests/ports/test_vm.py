@@ -272,7 +272,11 @@ def test_datagrams_of_a_vm_that_comes_goes_and_comes_again(tmp_path: Path) -> No
     run(test)
 
 
-def test_datagrams_over_udp_go_on_when_nobody_receives_for_a_while() -> None:
+def test_datagrams_over_udp_go_on_when_nobody_receives_for_a_while(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+
     async def test() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as guest:
             guest.bind(("127.0.0.1", 0))
@@ -290,6 +294,8 @@ def test_datagrams_over_udp_go_on_when_nobody_receives_for_a_while() -> None:
                 assert await frame_of(port) == FRAME
                 assert port.write(FRAME)
                 assert guest.recv(1000) == FRAME
+            said = f"VM vm1 is sent to at {theirs}, there or not: UDP does not tell"
+            assert [record.getMessage() for record in caplog.records] == [said]
 
     run(test)
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-
-def printable(text: str) -> str:
-    """The text on one line, and without what a terminal would obey: names in it may be those of
-    anybody, of a client of a proxy, say. Such characters are shown as Python writes them."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+from wgvx.cli.output import printable
 
 
 class _Format(logging.Formatter):

@@ -43,6 +43,12 @@ def _complain(line: str) -> None:
         sys.stderr.flush()
 
 
+def printable(text: str) -> str:
+    """The text on one line, and without what a terminal would obey: names in it may be those of
+    anybody, of a client of a proxy, say. Such characters are shown as Python writes them."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def usage(message: str) -> NoReturn:
     """End the command for being used wrongly: exit status 2."""
     raise UserError(message, 2)
@@ -86,7 +92,7 @@ def fields(rows: Iterable[tuple[str, object]]) -> None:
     terminal: what is copied from it, a key above all, has no line break in it.
     """
     for label, value in rows:
-        print(f"  {label}: {value}")
+        print(f"  {label}: {printable(str(value))}")
 
 
 def some(items: Iterable[object], most: int) -> str:
@@ -114,7 +120,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], indent: int 
     None is shown as "-". In a pipe: aligned by spaces, at least two between columns, no colours,
     one line a row.
     """
-    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["-" if cell is None else printable(str(cell)) for cell in row] for row in rows]
     # A column that is all numbers, but for gaps, is read by its last digit.
     right = [
         bool(cells) and all(re.fullmatch(r"-|[-+]?[0-9][0-9.,]*", row[column]) for row in cells)

@@ -134,12 +134,16 @@ def _exposure_warnings(network: NetworkConfig) -> Iterator[str]:
 
 
 def _netns_warnings(network: NetworkConfig) -> Iterator[str]:
-    if network.netns is None or any(isinstance(one, TapAttach) for one in network.attach):
+    if network.netns is None or _has_tap(network):
         return
     where = f"network {network.vni}: netns {network.netns} is for a TAP, and there is none"
     if any(isinstance(one, StackAttach) for one in network.attach):
         where += ": the stack is in this process, its proxies and forwards are in this namespace"
     yield where
+
+
+def _has_tap(network: NetworkConfig) -> bool:
+    return any(isinstance(one, TapAttach) for one in network.attach)
 
 
 def _is_loopback(host: str) -> bool:
@@ -210,7 +214,7 @@ def _endpoint_warnings(config: Config) -> Iterator[str]:
     """Endpoints that the route of a TAP's own address would lead into the tunnel."""
     labels = peer_labels(config)
     for network in config.networks:
-        if network.netns is not None:
+        if network.netns is not None or not _has_tap(network):
             continue  # The tunnel's own packets leave by the host's routes.
         for address in network.addresses:
             for peer in config.peers:
@@ -223,7 +227,7 @@ def _endpoint_warnings(config: Config) -> Iterator[str]:
 
 
 def _shared_subnets(networks: tuple[NetworkConfig, ...]) -> Iterator[str]:
-    for one, other in combinations(networks, 2):
+    for one, other in combinations(filter(_has_tap, networks), 2):
         if one.netns != other.netns:
             continue
         for mine in one.addresses:

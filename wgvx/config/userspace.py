@@ -52,7 +52,7 @@ def in_userspace(config: Config, services: Services) -> Config:
         )
     if networks != config.networks:
         services = services or Services(socks5=DEFAULT_SOCKS5)
-    return with_services(replace(config, networks=networks), services)
+    return with_services(_changed(config, networks), services)
 
 
 def with_services(config: Config, services: Services) -> Config:
@@ -78,10 +78,9 @@ def with_services(config: Config, services: Services) -> Config:
     attach = tuple(richer if one is stack else one for one in network.attach)
     changed = replace(network, attach=attach)
     networks = tuple(changed if one is network else one for one in config.networks)
-    config = replace(config, networks=networks)
+    config = _changed(config, networks)
     _refuse_what_is_taken(config)
-    found = dict.fromkeys((*config.warnings, *warnings(config)))
-    return replace(config, warnings=tuple(found))
+    return config
 
 
 def stack_of(config: Config) -> StackAttach | None:
@@ -92,6 +91,17 @@ def stack_of(config: Config) -> StackAttach | None:
 def proxy_of(socks5: EndpointName) -> str:
     """A SOCKS5 proxy as ALL_PROXY has it. The h: it looks names up itself, on the overlay."""
     return f"socks5h://{socks5}"
+
+
+def _changed(config: Config, networks: tuple[NetworkConfig, ...]) -> Config:
+    """With other networks, and the warnings that are of these."""
+    before = warnings(config)
+    config = replace(
+        config,
+        networks=networks,
+        warnings=tuple(text for text in config.warnings if text not in before),
+    )
+    return replace(config, warnings=(*config.warnings, *warnings(config)))
 
 
 def _stacks(networks: Sequence[NetworkConfig]) -> list[tuple[NetworkConfig, StackAttach]]:

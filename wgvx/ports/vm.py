@@ -79,6 +79,11 @@ class VmPort(ABC):
     def open(self, changed: Callable[[], None]) -> None:
         """Begin to wait for the VM. Raises PortError."""
 
+    @property
+    def _arrival(self) -> str:
+        """What is said of it now that there is a socket."""
+        return "is here"
+
     @abstractmethod
     async def _connected(self) -> socket.socket:
         """The VM's socket, where it is for us to look for. Raises OSError while it is not there."""
@@ -128,7 +133,7 @@ class VmPort(ABC):
             before.close()
         if connected is not None:
             self.fds = (connected.fileno(),)
-            log.info("VM %s is here", self.name)
+            log.info("VM %s %s", self.name, self._arrival)
             self._missed = False
             self._changed()
 
@@ -285,6 +290,12 @@ class DgramPort(VmPort):
         super().close()
         if isinstance(self._local, Path):
             self._outside.remove(self._local)
+
+    @property
+    def _arrival(self) -> str:
+        if isinstance(self._remote, Path):
+            return super()._arrival
+        return f"is sent to at {self._remote}, there or not: UDP does not tell"
 
     async def _connected(self) -> socket.socket:
         if isinstance(self._local, Path):
