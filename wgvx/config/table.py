@@ -46,17 +46,17 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 }
 """Every key there is, by table."""
 
-EXAMPLES = {
-    "attach": '{ type = "tap", name = "blue0" }',
-    "fdb": '{ mac = "02:00:00:00:00:02", vtep = "10.254.0.2" }',
-}
-"""Of the tables inside others, one."""
-
 TITLES = {"node": "[node]", "peer": "[[peer]]", "network": "[[network]]"}
 """How a table's head is written."""
 
 FOREIGN = {"interface": "node"}
 """What users of wg-quick(8) write, where it does not resemble the name here."""
+
+EXAMPLES = {
+    "attach": '{ type = "tap", name = "blue0" }',
+    "fdb": '{ mac = "02:00:00:00:00:02", vtep = "10.254.0.2" }',
+}
+"""Of the tables inside others, one."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,11 @@ class Schema:
     """The key that tells one table of its kind from another, where there may be several."""
     foreign: Mapping[str, str] = field(default_factory=dict)
     """What users of other programs write, where it does not resemble the name here."""
+    examples: Mapping[str, str] = field(default_factory=dict)
+    """Of each kind of table that stands inside another, one."""
 
 
-NODE_FILE = Schema("one node", KEYS, TITLES, {"peer": "name", "network": "vni"}, FOREIGN)
+NODE_FILE = Schema("one node", KEYS, TITLES, {"peer": "name", "network": "vni"}, FOREIGN, EXAMPLES)
 
 
 class ConfigError(Exception):
@@ -239,7 +241,9 @@ class Table:
         """The tables written `[[key]]`, or inside a table `key = [{ ... }]`; none is empty."""
         values = self.values.get(key, [])
         nested = self._kind != ""
-        wanted = f"a list such as [{EXAMPLES[key]}]" if nested else f"tables, each [[{key}]]"
+        wanted = f"tables, each [[{key}]]"
+        if nested:
+            wanted = f"a list such as [{self.document.schema.examples[key]}]"
         if not isinstance(values, list):
             self.refuse(key, values, wanted)
         for value in values:
