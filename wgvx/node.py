@@ -89,6 +89,8 @@ class Node:
         """(network, attachment, port, overlay MTU)"""
         self.devices: dict[int, Port] = {}
         """By port."""
+        self.started = 0
+        """Unix seconds; 0 until packets are served."""
         self.tunnel_mtu = 0
         self.fwmark = config.node.fwmark
         self._provision = provision
@@ -148,6 +150,7 @@ class Node:
     def serve(self) -> None:
         """Begin with packets."""
         assert self._pump is not None
+        self.started = int(time.time())
         self._pump.start()
         self._announce()
         self._settle(clock())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from wgvx.cli import output, ports
+from wgvx.cli import output, ports, watch
 from wgvx.cli.output import UserError
+from wgvx.cli.show_watch import ShowView
+from wgvx.cli.units import ago, data_size
 from wgvx.config import node_name
 from wgvx.control.client import ControlError, NodeEnded, ask, find
 from wgvx.control.paths import is_locked, running, unseen
@@ -20,12 +23,17 @@ DESCRIPTION = """\
 What a running node, or without NAME every node of yours, knows and counts. A drop counter says why
 packets were refused; only those that are not 0 are shown, --json has all. Of a network's ports it
 says the type, of a VM's socket whether the VM is there, of a stack what leads to it.
+
+With --watch: rates, ages of handshakes and drops a second as they change, through stops and starts
+of the node. In a pipe it is plain text; with --json, a line each time.
 """
 
 EPILOG = """\
 examples:
   wgvx show
   wgvx show a --json | jq .drops
+  wgvx show a --watch
+  wgvx show a --watch 10 --json >> a.log
 
 exit status: 0 shown, 1 no such node is running
 """
@@ -42,11 +50,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="a running node, or its file")
     parser.add_argument("--json", action="store_true", help="for programs")
+    watch.add_option(parser, "show it again and again")
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask and print."""
     try:
+        if args.watch is not None:
+            return _watch(args)
         if args.name is not None:
             node = ask(find(node_name(args.name)), "show")
             _print([node], node, args.json)
@@ -56,6 +67,27 @@ def run(args: argparse.Namespace) -> int:
     except ControlError as error:
         raise UserError(str(error), error.exit_status) from None
     return 0
+
+
+def _watch(args: argparse.Namespace) -> int:
+    def look() -> list[dict[str, Any]]:
+        if args.name is None:
+            return _all()
+        return [ask(find(node_name(args.name)), "show", patience=watch.PATIENCE)]
+
+    look()  # A node that never ran is a mistake; one that stops is waited for.
+    view = ShowView(look, _emitter(one=args.name is not None) if args.json else None)
+    return watch.watch(view, args.watch, plain=args.json)
+
+
+def _emitter(*, one: bool) -> Callable[[list[dict[str, Any]]], None]:
+    """Prints nodes for programs, on a line: a named one, while it runs, or an array of all."""
+
+    def emit(nodes: list[dict[str, Any]]) -> None:
+        for value in nodes if one else [nodes]:
+            print(json.dumps(value), flush=True)
+
+    return emit
 
 
 def _all() -> list[dict[str, Any]]:
@@ -132,27 +164,11 @@ def _print_peer(peer: dict[str, Any]) -> None:
     rows += [
         ("endpoint", peer["endpoint"] or "none"),
         ("allowed IPs", output.some(peer["allowed_ips"], MAXIMUM_LISTED)),
-        ("latest handshake", _ago(peer["latest_handshake"])),
-        ("transfer", f"{_bytes(peer['rx_bytes'])} received, {_bytes(peer['tx_bytes'])} sent"),
+        ("latest handshake", _handshake(peer["latest_handshake"])),
+        ("transfer", f"{data_size(peer['rx_bytes'])} received, {data_size(peer['tx_bytes'])} sent"),
     ]
     output.fields(rows)
 
 
-def _ago(unix_seconds: int) -> str:
-    if not unix_seconds:
-        return "never"
-    seconds = max(0, int(time.time()) - unix_seconds)
-    if seconds < 120:
-        return f"{seconds} s ago"
-    if seconds < 7200:
-        return f"{seconds // 60} min ago"
-    return f"{seconds // 3600} h ago"
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
+def _handshake(unix_seconds: int) -> str:
+    return ago(time.time() - unix_seconds) if unix_seconds else "never"

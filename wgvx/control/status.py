@@ -27,6 +27,7 @@ def show(node: Node) -> dict[str, Any]:
     return {
         "name": node.config.name,
         "public_key": encode(public_key) if public_key else None,
+        "started": node.started,
         "listen_port": node.listen_port,
         "dataplane": dataplane.name,
         "aead": dataplane.aead,
