@@ -66,7 +66,7 @@ WARNED = {
         + 'attach = [{ type = "stack", name = "x", address = ["10.0.0.9/24"],'
         + ' forward = ["*:80:10.0.0.2:80", "81:10.0.0.2:80"], reverse = ["82:127.0.0.1:82"] }]\n',
         "network 4200: forward *:80 is not on the loopback: whoever reaches it speaks on the "
-        "overlay, from this node's address",
+        "overlay, from the stack's address",
     ),
     "a VM's socket for everybody": (
         NODE

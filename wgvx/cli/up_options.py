@@ -104,7 +104,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=_tap_fd,
         action="append",
         help="use the TAP behind this open descriptor, passed in by the parent process or, by its "
-        "FileDescriptorName=, by systemd, as the TAP NAME of the file; may be given again",
+        "FileDescriptorName=, by systemd, as the TAP NAME of the file; may be given again; "
+        "not with --userspace, which has no TAPs",
     )
     parser.add_argument(
         "--key-log",

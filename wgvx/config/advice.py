@@ -24,6 +24,15 @@ from wgvx.config.model import (
 )
 from wgvx.config.places import places_of
 
+_WHOEVER_REACHES = {
+    "listen": "is the VM, with whatever MAC and address",
+    "local": "is the VM, with whatever MAC and address",
+    "socks5": "reaches the overlay",
+    "http": "reaches the overlay",
+    "forward": "speaks on the overlay, from the stack's address",
+}
+"""By the key that says where it is."""
+
 
 def warnings(config: Config) -> list[str]:
     """One sentence for everything in `config` that is hardly meant."""
@@ -118,18 +127,12 @@ def _address_warnings(where: str, addresses: tuple[Interface, ...]) -> Iterator[
 def _exposure_warnings(network: NetworkConfig) -> Iterator[str]:
     """Places that others than this host's users reach, and that ask nobody who he is."""
     for attach in network.attach:
-        whoever_reaches = {
-            "listen": "is the VM, with whatever MAC and address",
-            "local": "is the VM, with whatever MAC and address",
-            "forward": "speaks on the overlay, from this node's address",
-        }
         for key, realm, address in places_of(attach):
             if isinstance(address, Path) or realm == "overlay" or _is_loopback(address.host):
                 continue
-            then = whoever_reaches.get(key, "reaches the overlay")
             yield (
                 f"network {network.vni}: {key} {address} is not on the loopback: whoever reaches "
-                f"it {then}"
+                f"it {_WHOEVER_REACHES[key]}"
             )
 
 
