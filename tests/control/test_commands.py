@@ -381,6 +381,27 @@ def test_a_stack_tells_its_ways_and_nobody_enters_it(
     run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("port", "down", "text"),
+    [
+        ({"type": "stream", "name": "x"}, ["x"], "stream: x, not connected"),
+        ({"type": "stream", "name": "x"}, [], "stream: x, connected"),
+        (
+            {"type": "dgram", "name": "x", "local": "[::1]:1", "remote": "[::1]:2"},
+            [],
+            "dgram: x, from [::1]:1 to [::1]:2, open",
+        ),
+        ({"type": "stack", "name": "x"}, ["x"], "stack: x, ended"),
+        ({"type": "tap", "name": "x"}, [], "tap: x"),
+    ],
+)
+def test_the_state_of_a_port_also_as_an_older_node_tells_it(
+    port: dict[str, str], down: list[str], text: str
+) -> None:
+    (row,) = show._ports({"attach": [port], "down": down})
+    assert ": ".join(row) == text
+
+
 STACK = 'type = "stack", name = "apps", address = ["10.0.0.9/24"]'
 
 

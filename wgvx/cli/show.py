@@ -150,12 +150,17 @@ def print_node(node: dict[str, Any]) -> None:
 def _ports(network: dict[str, Any]) -> Iterator[tuple[str, str]]:
     down = network.get("down", ())
     for port in network["attach"]:
-        state = ""
-        if port["type"] in ("stream", "dgram"):
-            state = "not connected" if port["name"] in down else "connected"
-        elif port["name"] in down:
-            state = "ended"
-        yield from ports.rows(port, state)
+        yield from ports.rows(port, _state(port, is_down=port["name"] in down))
+
+
+def _state(port: dict[str, Any], *, is_down: bool) -> str:
+    if port["type"] not in ("stream", "dgram"):
+        return "ended" if is_down else ""
+    if is_down:
+        return "not connected"
+    # UDP does not tell whether anybody is there; a path has a slash in it, an address has none.
+    udp = port["type"] == "dgram" and "/" not in port.get("local", "/")
+    return "open" if udp else "connected"
 
 
 def _print_peer(peer: dict[str, Any]) -> None:
