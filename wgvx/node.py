@@ -159,7 +159,8 @@ class Node:
         """Give up all that a node needs no more, between `prepare` and `serve`. ``files`` are its
         sockets and locks. Raises PortError."""
         assert isinstance(self.errands, HelpedErrands)
-        self.errands.seal(make_plan(self.config, self._stamps.path, files, self._workers))
+        plan = make_plan(self.config, self._stamps.path, files, self._workers, self.errands.manager)
+        self.errands.seal(plan)
         self.confinement = confine(steps, needs(self.config))
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class Planned:
             ((str(self.ours), str(self.theirs)),),
             2,
             str(folder / "a.toml"),
+            str(folder / "manager"),
         )
 
     def refuses(self, op: str, fds: tuple[int, ...] = (), **fields: Any) -> None:
@@ -80,6 +81,36 @@ def test_only_the_node_s_own_names_are_taken_away(planned: Planned) -> None:
     for bad in bads:
         planned.refuses("unlink", path=bad)
     assert planned.other.exists()
+
+
+def test_the_service_manager_is_told_what_a_node_may_say(planned: Planned) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.setblocking(False)
+        planned.refuses("notify", state="ready", status=None)  # It is not there.
+        assert planned.plan.manager is not None
+        manager.bind(planned.plan.manager)
+        planned.channel.ask("notify", state="ready", status="UDP port 51820")
+        assert manager.recv(4096) == b"READY=1\nSTATUS=UDP port 51820"
+        for state, text in (("stopping", b"STOPPING=1"), ("alive", b"WATCHDOG=1")):
+            planned.channel.ask("notify", state=state, status=None, address=str(planned.other))
+            assert manager.recv(4096) == text
+        planned.channel.ask("notify", state="reloading", status=None)
+        assert manager.recv(4096).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        states: list[Any] = ["MAINPID=1", "READY=1", "", None, 1, ["ready"]]
+        for state in states:
+            planned.refuses("notify", state=state, status=None)
+        statuses: list[Any] = ["x\nMAINPID=1", "x" * 201, 7, ["x"]]
+        for status in statuses:
+            planned.refuses("notify", state="ready", status=status)
+        with pytest.raises(BlockingIOError):
+            manager.recv(4096)
+
+
+def test_there_may_be_no_service_manager(tmp_path: Path) -> None:
+    with contextlib.closing(Channel("wgvx.privilege.helper")) as channel:
+        channel.ask("seal", **asdict(replace(Planned(tmp_path, channel).plan, manager=None)))
+        with pytest.raises(PortError, match="no service manager"):
+            channel.ask("notify", state="ready", status=None)
 
 
 def test_sockets_of_vms(planned: Planned) -> None:

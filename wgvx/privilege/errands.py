@@ -20,6 +20,7 @@ from wgvx.ports.channel import Channel
 from wgvx.ports.errors import PortError
 from wgvx.ports.outside import Here
 from wgvx.privilege.names import Names
+from wgvx.privilege.notify import notify
 from wgvx.privilege.orders import Plan
 from wgvx.privilege.plan import is_address
 from wgvx.state import write_bound
@@ -37,6 +38,9 @@ class Errands(Here):
 
     channel: Channel | None = None
     """To the helper, where there is one."""
+
+    manager: str | None = None
+    """Where a service manager listens, if there is one."""
 
     def open_sockets(self, port: int, fwmark: int, workers: int) -> list[UdpSocket]:
         """See :func:`wgvx.underlay.open_sockets`."""
@@ -70,6 +74,12 @@ class Errands(Here):
     def unlink(self, path: Path) -> None:
         """Take a file's name away that is the node's, if it is there."""
         path.unlink(missing_ok=True)
+
+    def notify(self, state: str, status: str | None = None) -> None:
+        """Tell the service manager, if there is one; see :mod:`wgvx.privilege.notify`. Raises
+        OSError."""
+        if self.manager is not None:
+            notify(self.manager, state, status)
 
     def close(self) -> None:
         """Nothing is wanted any more."""
@@ -180,6 +190,12 @@ class HelpedErrands(Errands):
             self._ask("unlink", path=str(path))
         except OSError as error:
             log.warning("%s is left: %s", path, error.strerror)
+
+    def notify(self, state: str, status: str | None = None) -> None:
+        if not self._sealed:
+            super().notify(state, status)
+        elif self.manager is not None:
+            self._ask("notify", state=state, status=status)
 
     def _ask(self, op: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
         """Raises OSError, as the system would have."""

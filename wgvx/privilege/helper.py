@@ -17,6 +17,7 @@ From then on nobody is believed any more, and these are all the requests there a
   {"op": "sockets", "port", "fwmark"}     ->  {"workers"}  [fd...] the node's UDP sockets, anew
   {"op": "mark", "fwmark": N}  [fd...]    ->  {}                   SO_MARK, on UDP sockets
   {"op": "read"}                          ->  {}             [fd]  the node's file, see reader.py
+  {"op": "notify", "state", "status"}     ->  {}                   tell the service manager
   {"op": "unmake"}                        ->  {}                   give adopted TAPs back
 
 Where the system refuses a port or a mark, the answer is {"refused": text, "code": errno}.
@@ -94,6 +95,8 @@ class Helper:
                 return _mark(request["fwmark"], fds)
             case "read":
                 return {}, [self._read(self._plan.config)]
+            case "notify":
+                return _notify(self._plan.manager, request["state"], request["status"])
         raise PortError(f"a confined node cannot ask for {op!r}")
 
     def grow_small(self) -> None:
@@ -202,6 +205,15 @@ def _mark(fwmark: object, fds: Sequence[int]) -> Answer:
             return {"refused": str(error), "code": error.code}, []
         finally:
             one.close()
+    return {}, []
+
+
+def _notify(manager: str | None, state: str, status: str | None) -> Answer:
+    from wgvx.privilege.notify import notify
+
+    if manager is None:
+        raise PortError("there is no service manager")
+    notify(manager, state, status)
     return {}, []
 
 

@@ -19,3 +19,5 @@ class Plan:
     workers: int
     config: str
     """The node's file, which may be read again."""
+    manager: str | None = None
+    """Where a service manager listens, if there is one."""

@@ -18,8 +18,11 @@ from wgvx.privilege.orders import Plan
 from wgvx.privilege.syscalls import Needs
 
 
-def make_plan(config: Config, stamps: Path, files: Sequence[Path], workers: int) -> Plan:
-    """``files`` are the sockets and locks of the node."""
+def make_plan(
+    config: Config, stamps: Path, files: Sequence[Path], workers: int, manager: str | None = None
+) -> Plan:
+    """``files`` are the sockets and locks of the node, ``manager`` is where a service manager
+    listens."""
     streams, datagrams, ours = [], [], [str(path) for path in files]
     for attach in config.attachments:
         match attach:
@@ -32,7 +35,13 @@ def make_plan(config: Config, stamps: Path, files: Sequence[Path], workers: int)
                 ours.append(str(local))
                 datagrams.append((str(local), str(remote)))
     return Plan(
-        str(stamps), tuple(ours), tuple(streams), tuple(datagrams), workers, str(config.path)
+        str(stamps),
+        tuple(ours),
+        tuple(streams),
+        tuple(datagrams),
+        workers,
+        str(config.path),
+        manager,
     )
 
 
