@@ -20,8 +20,9 @@ from wgvx.vxlan.fdb import Local, Remote, Row
 from wgvx.wireguard.constants import SECOND
 
 
-def show(node: Node) -> dict[str, Any]:
-    """The node as one JSON object."""
+def show(node: Node, *, prefixes: bool = True) -> dict[str, Any]:
+    """The node as one JSON object; without the peers' ``prefixes``, of which each may have a great
+    many, for who asks often."""
     engine, dataplane = node.engine, node.dataplane
     public_key = engine.device.public_key
     return {
@@ -35,21 +36,22 @@ def show(node: Node) -> dict[str, Any]:
         "offloads": {name: name in dataplane.offloads for name in offloads.NAMES},
         "confinement": asdict(node.confinement),
         "tunnel_mtu": node.tunnel_mtu,
-        "peers": [_peer(node, info) for info in engine.peers.values()],
+        "peers": [_peer(node, info, prefixes=prefixes) for info in engine.peers.values()],
         "networks": [_network(node, vni) for vni in engine.networks],
         "drops": {reason.value: count for reason, count in dataplane.drops().items()},
     }
 
 
-def _peer(node: Node, info: PeerInfo) -> dict[str, Any]:
+def _peer(node: Node, info: PeerInfo, *, prefixes: bool) -> dict[str, Any]:
     dataplane = node.dataplane
+    allowed_ips = dataplane.allowed_ips(info.id) if prefixes else ()
     endpoint = dataplane.endpoint(info.id)
     counters = dataplane.peer_counters(info.id)
     return {
         "public_key": encode(info.public_key),
         "name": info.name,
         "endpoint": format_endpoint(endpoint) if endpoint else None,
-        "allowed_ips": [format_prefix(prefix) for prefix in dataplane.allowed_ips(info.id)],
+        "allowed_ips": [format_prefix(prefix) for prefix in allowed_ips],
         "latest_handshake": node.engine.device.latest_handshake(info.id) // SECOND,
         "rx_bytes": counters.rx_bytes,
         "tx_bytes": counters.tx_bytes,
