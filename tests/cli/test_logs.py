@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 
@@ -23,13 +25,14 @@ def test_nothing_is_left_that_a_terminal_obeys(text: str) -> None:
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What goes to standard error."""
+def said(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What goes to standard error, as text or in the format of the parameter."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     loggers = [logging.getLogger(name) for name in ("wgvx", "asyncio")]
     before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
-    logs.to_stderr(verbose=True)
+    monkeypatch.setattr(output, "_form", output._form)
+    logs.to_stderr(getattr(request, "param", logs.TEXT), node="a", verbose=True)
     yield stream
     for logger, level, handlers in before:
         logger.setLevel(level)
@@ -59,3 +62,37 @@ def test_nor_do_the_rows_of_a_command(capsys: pytest.CaptureFixture[str]) -> Non
         "port",
         r"vm\x1b[2J",
     ]
+
+
+@pytest.mark.parametrize("said", [logs.JSON], indirect=True)
+def test_each_record_is_one_object(said: io.StringIO) -> None:
+    log = logging.getLogger("wgvx.node")
+    log.info("peer %s", "x\ny\u2028\x1b\ud800")
+    log.warning("beware")
+    try:
+        raise ValueError("of a name")
+    except ValueError:
+        logging.getLogger("asyncio").exception("failed")
+    lines = said.getvalue().split("\n")
+    assert lines.pop() == ""
+    assert all(line.isascii() and line.isprintable() for line in lines)
+    told = [json.loads(line) for line in lines]
+    stable = ["time", "level", "node", "module", "message"]
+    assert [list(one) for one in told] == [stable, stable, [*stable, "traceback"]]
+    assert [one["level"] for one in told] == ["info", "warning", "error"]
+    assert {one["node"] for one in told} == {"a"}
+    assert told[0]["module"] == "wgvx.node"
+    assert told[0]["message"] == "peer x\ny\u2028\x1b\ud800"
+    assert told[2]["traceback"].endswith("ValueError: of a name")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told[0]["time"])
+
+
+@pytest.mark.parametrize("said", [logs.JSON], indirect=True)
+@pytest.mark.usefixtures("said")
+def test_so_is_what_a_command_ends_with(capsys: pytest.CaptureFixture[str]) -> None:
+    output.error("it ends\nfor two reasons")
+    output.warning("beware")
+    error, warning = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (error["level"], error["message"]) == ("error", "it ends\nfor two reasons")
+    assert (warning["level"], warning["message"]) == ("warning", "beware")
+    assert list(error) == ["time", "level", "node", "module", "message"]

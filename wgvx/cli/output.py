@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 
@@ -28,18 +28,31 @@ class UserError(Exception):
 
 def error(message: str) -> None:
     """Tell on standard error what went wrong."""
-    _complain(f"wgvx: {message}")
+    _complain("error", message)
 
 
 def warning(message: str) -> None:
     """Tell on standard error what is odd, yet no reason to stop."""
-    _complain(f"wgvx: warning: {message}")
+    _complain("warning", message)
 
 
-def _complain(line: str) -> None:
+def _for_people(level: str, message: str) -> str:
+    return f"wgvx: warning: {message}" if level == "warning" else f"wgvx: {message}"
+
+
+_form: Callable[[str, str], str] = _for_people
+
+
+def complain_as(form: Callable[[str, str], str]) -> None:
+    """Let what is told on standard error have another form, made of level and message."""
+    global _form
+    _form = form
+
+
+def _complain(level: str, message: str) -> None:
     # One write: lines of several processes do not mix. Closed: there is nobody to tell.
     if sys.stderr is not None:
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{_form(level, message)}\n")
         sys.stderr.flush()
 
 

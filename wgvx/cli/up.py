@@ -8,18 +8,20 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wgvx.cli import logs
 from wgvx.cli.command import Command
 from wgvx.cli.hangup import Hangup
 from wgvx.cli.output import UserError, usage
+from wgvx.cli.supervision import Supervision, Supervisor
 from wgvx.cli.up_options import register
 from wgvx.cli.ways import Way, command_environment, services_of, ways_to_take
-from wgvx.config import Config, TapAttach, find, load
+from wgvx.config import Config, EndpointName, TapAttach, called, find, load
 from wgvx.config.userspace import Services
 from wgvx.control.paths import AlreadyRunning, NodeLock, NoFolder
 from wgvx.control.server import ControlServer
@@ -37,6 +39,9 @@ from wgvx.privilege.errands import Errands, HelpedErrands
 from wgvx.privilege.plan import names_wanted
 from wgvx.reload.reloader import Reloader
 from wgvx.underlay import UnderlayError
+
+if TYPE_CHECKING:
+    from wgvx.control.web import Web
 
 __all__ = ["register", "run"]
 
@@ -57,9 +62,10 @@ def run(args: argparse.Namespace) -> int:
     command: list[str] | None = args.passthrough
     if command == []:
         usage("a COMMAND is wanted after --")
+    logs.to_stderr(args.log_format, node=called(args.name), verbose=args.verbose)
+    supervision = Supervision.take(os.environ, os.getpid())
     config = load(find(args.name))
     services = services_of(args)
-    logs.to_stderr(verbose=args.verbose)
     key_log = _open_key_log(args.key_log)
     with_command = command is not None
     ways = ways_to_take(args, config, services, with_command=with_command)
@@ -69,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         for way, then in zip_longest(ways, ways[1:]):
             try:
                 settled = way.services(config, services, with_command=with_command)
-                return _run(args, config, way, settled, command, key_log)
+                return _run(args, config, way, settled, command, key_log, supervision)
             except PortDeniedError as denied:
                 if then is None:
                     why = str(denied) if way is Way.USERSPACE else _others(denied, way)
@@ -95,6 +101,7 @@ def _run(
     services: Services,
     command: list[str] | None,
     key_log: KeyLog | None,
+    supervision: Supervision,
 ) -> int:
     config = way.change(config, services)
     try:
@@ -115,6 +122,7 @@ def _run(
         needs_ports = rootless or any(name not in passed for name in taps)
         if args.confine:
             errands = HelpedErrands(names=names_wanted(config))
+        errands.manager = supervision.manager
         # Who makes rootless namespaces goes into them, and has no more power out here.
         provision = partial(Provisioner.start, rootless, None if rootless else errands.channel)
         node = Node(
@@ -127,9 +135,10 @@ def _run(
             passed=passed,
             errands=errands,
         )
-        slower = args.dataplane is None and dataplane.name == "reference"
-        reloader = Reloader(node, partial(way.change, services=services))
-        serving = _serve(node, lock, reloader, command, args.confine, slower=slower)
+        supervisor = Supervisor(node, supervision.watchdog)
+        change = partial(way.change, services=services)
+        reloader = Reloader(node, change, supervisor.reloading)
+        serving = _serve(node, lock, reloader, command, args, supervisor)
         return run_loop(serving, confinement.make_loop if args.confine else None)
     finally:
         lock.release(errands.unlink)
@@ -175,9 +184,8 @@ async def _serve(
     lock: NodeLock,
     reloader: Reloader,
     command: list[str] | None,
-    steps: Set[str],
-    *,
-    slower: bool,
+    args: argparse.Namespace,
+    supervisor: Supervisor,
 ) -> int:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
@@ -186,33 +194,59 @@ async def _serve(
     control, uapi = ControlServer(node, lock, reloader), UapiServer(node)
     on_hangup = Hangup(node.stop, reloader.reload_soon)
     held: Command | None = None
+    web: Web | None = None
     try:
         await node.prepare()
         await control.start()
         await uapi.start()
+        if args.metrics is not None:
+            web = _listen_for_http(node, args.metrics)
         if command is not None:
             held = Command(node, command, command_environment(node.config))
-        if steps:
+        if args.confine:
             files = [lock.path, lock.socket, *([uapi.path] if uapi.path else ())]
-            node.confine(steps, files)
+            node.confine(args.confine, files)
         node.serve()
+        if web is not None:
+            web.ready = True
         _say_ready(node.config.name, command)
-        if slower:
+        supervisor.ready()
+        if args.dataplane is None and node.dataplane.name == "reference":
             log.warning(SLOWER)
         if held is None or node.is_ending:
             loop.add_signal_handler(signal.SIGHUP, on_hangup)
             return await node.ended()
         return await held.run()
     finally:
+        supervisor.stopping()
         if held is not None:
             held.close()
         await reloader.close()
+        if web is not None:
+            web.close()
         await control.close()
         await uapi.close()
         await node.close()
         # All is gone: a second signal must not make this a death by signal, once the loop that
         # handles them is closed.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _listen_for_http(node: Node, where: EndpointName) -> Web:
+    # What it takes costs time and memory, and not every node has it.
+    from wgvx.control.web import Web, is_loopback
+
+    try:
+        web = Web(node, where)
+    except OSError as error:
+        raise UserError(f"--metrics {where}: {error.strerror or error}") from None
+    if not is_loopback(where):
+        log.warning(
+            "--metrics: whoever reaches %s can read the names of peers, networks and ports and "
+            "their counters",
+            where,
+        )
+    return web
 
 
 def _say_ready(name: str, command: list[str] | None) -> None:

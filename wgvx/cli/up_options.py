@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from wgvx import offloads
-from wgvx.config import parse_endpoint, parse_local_forward, parse_remote_forward
+from wgvx.cli import logs
+from wgvx.config import (
+    parse_endpoint,
+    parse_listener,
+    parse_local_forward,
+    parse_remote_forward,
+)
 from wgvx.dataplane.select import NAMES
 from wgvx.ports.passed import is_open, named_descriptors
 from wgvx.ports.request import MAX_QUEUES
@@ -122,6 +128,20 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="what the node gives up before the first packet, some of caps (capabilities), nnp "
         "(new privileges) and seccomp (system calls), or none; a helper process keeps what is "
         "needed later (default: all)",
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        type=_parsed(parse_listener, '"port" or "host:port" such as "127.0.0.1:9586"'),
+        help="answer HTTP there, without HOST on the loopback address: metrics for Prometheus at "
+        "/metrics, a status page at /, /livez and /readyz",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=logs.FORMATS,
+        default=logs.TEXT,
+        help="how the log is written to standard error: lines for people, or one JSON object a "
+        "line (default: text)",
     )
     parser.add_argument("--verbose", "-v", action="store_true", help="log more")
 

@@ -6,7 +6,7 @@
 
 from wgvx.config.advice import mtu_warnings, overlaps, peer_labels
 from wgvx.config.load import load
-from wgvx.config.locate import find, node_name
+from wgvx.config.locate import called, find, node_name
 from wgvx.config.model import (
     Address,
     AttachConfig,
@@ -32,6 +32,7 @@ from wgvx.config.table import ConfigError
 from wgvx.config.values import (
     format_mac,
     parse_endpoint,
+    parse_listener,
     parse_local_forward,
     parse_mac,
     parse_remote_forward,
@@ -55,6 +56,7 @@ __all__ = [
     "StackAttach",
     "StreamAttach",
     "TapAttach",
+    "called",
     "default_remotes",
     "derive_mac",
     "find",
@@ -65,6 +67,7 @@ __all__ = [
     "node_name",
     "overlaps",
     "parse_endpoint",
+    "parse_listener",
     "parse_local_forward",
     "parse_mac",
     "parse_remote_forward",

@@ -20,13 +20,18 @@ def node_name(path_or_name: str) -> str:
     What has a slash or ends in ".toml" is a path, and its stem counts. ConfigError for a name
     that no node can have.
     """
-    name = Path(path_or_name).stem if _is_path(path_or_name) else path_or_name
+    name = called(path_or_name)
     if not _NODE_NAME.fullmatch(name):
         raise ConfigError(
             f"{shown(path_or_name)}: found {shown(name)} as the node's name, "
             "want 1 to 15 of the characters A-Z a-z 0-9 _ = + . -"
         )
     return name
+
+
+def called(path_or_name: str) -> str:
+    """The same of what may be no name that a node can have."""
+    return Path(path_or_name).stem if _is_path(path_or_name) else path_or_name
 
 
 def find(name: str) -> Path:

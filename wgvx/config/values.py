@@ -114,6 +114,16 @@ def _parse_forward(text: str, default: str) -> Forward:
     return Forward(listen, parse_endpoint(f"{found[3]}:{found[4]}"))
 
 
+def parse_listener(text: str) -> EndpointName:
+    """[host:]port, where to listen: without a host on the loopback address; "" or "*" is every
+    address."""
+    host, colon, port = text.rpartition(":")
+    if host in ("", "*"):
+        name = "" if colon else "127.0.0.1"
+        return EndpointName(name, parse_endpoint(f"any:{port}").port)
+    return parse_endpoint(text)
+
+
 def parse_local_forward(text: str) -> Forward:
     """As of `ssh -L`: without a host it listens on the loopback address."""
     return _parse_forward(text, "127.0.0.1")

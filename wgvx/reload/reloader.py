@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from wgvx.config import Config, ConfigError, mtu_warnings
 from wgvx.engine import PeerInfo
@@ -36,13 +37,17 @@ log = logging.getLogger(__name__)
 
 class Reloader:
     """Reloads one node, once at a time. ``change`` makes of its file the node as it is run, as when
-    it was started; it may raise ConfigError."""
+    it was started; it may raise ConfigError. ``meanwhile`` is entered for as long as it takes."""
 
     def __init__(
-        self, node: Node, change: Callable[[Config], Config] = lambda config: config
+        self,
+        node: Node,
+        change: Callable[[Config], Config] = lambda config: config,
+        meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._node = node
         self._change = change
+        self._meanwhile = meanwhile
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -54,15 +59,16 @@ class Reloader:
         """
         node = self._node
         async with self._turn:
-            new = self._change(await node.errands.load(node.config.path))
-            if node.is_ending:
-                raise ConfigError(f"{new.path}: not read any more, as the node is ending")
-            plan = make_plan(running(node), new)
-            for step in plan.steps:
-                _take(node, step)
-            node.engine.follow_peers()
-            node.config = new
-            node.settle()
+            with self._meanwhile():
+                new = self._change(await node.errands.load(node.config.path))
+                if node.is_ending:
+                    raise ConfigError(f"{new.path}: not read any more, as the node is ending")
+                plan = make_plan(running(node), new)
+                for step in plan.steps:
+                    _take(node, step)
+                node.engine.follow_peers()
+                node.config = new
+                node.settle()
         log.info("reloaded: %s", "; ".join(plan.summary) or "nothing has changed")
         warnings = dict.fromkeys((*new.warnings, *mtu_warnings(new, node.tunnel_mtu)))
         return plan.summary, tuple(warnings)
