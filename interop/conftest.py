@@ -27,8 +27,11 @@ from tests.netns.lab import Lab, Namespace
 from tests.netns.nodes import WgvxNode
 from tests.netns.vxlan_nodes import GoNode
 
-RESULTS = Results(Path(file)) if (file := os.environ.get("WGVX_INTEROP_RESULTS")) else None
+RESULTS: Results | None = None
 """What "./dev interop" makes its report of."""
+# Workers of pytest-xdist tell their outcomes to the process that has started them.
+if (file := os.environ.get("WGVX_INTEROP_RESULTS")) and "PYTEST_XDIST_WORKER" not in os.environ:
+    RESULTS = Results(Path(file))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -63,14 +66,11 @@ def _place_in_the_report(item: pytest.Item) -> list[tuple[str, object]]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keep how each test went."""
-    if RESULTS is not None and (report.when == "call" or report.outcome != "passed"):
+    """Keep how each test went; of one that took its worker with it nothing is known."""
+    if RESULTS is None or not report.user_properties:
+        return
+    if report.when == "call" or report.outcome != "passed":
         RESULTS.add(report.user_properties, report.outcome)
-
-
-def pytest_sessionfinish() -> None:
-    if RESULTS is not None:
-        RESULTS.write()
 
 
 @pytest.fixture(params=DATAPLANES)

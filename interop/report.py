@@ -1,6 +1,6 @@
-"""The matrix: what of a run held, as JSON while it runs and as docs/interop.md afterwards.
+"""The matrix: what of a run held, as lines of JSON while it runs and as docs/interop.md afterwards.
 
-    python -m interop.report RESULTS.json docs/interop.md     # what "./dev interop" ends with
+    python -m interop.report RESULTS.jsonl docs/interop.md     # what "./dev interop" ends with
 
 The document's text is written by hand; what stands between its two markers is written here.
 """
@@ -11,15 +11,14 @@ import json
 import platform
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from benchmarks.compare.obtain import boringtun, debian_version, first_line, newest_wireguard_go
 from interop.kernel.host import has_wireguard
 from interop.kernel.packages import kernel_packages
-from interop.matches import BORINGTUN, DATAPLANES, FARS, GO, KERNEL, NEWEST_GO
+from interop.matches import BORINGTUN, DATAPLANES, FARS, GO, KERNEL, NEWEST_GO, WGVX
 from interop.selftests import NETNS_SH, VXLAN
 
 BEGIN, END = "<!-- matrix -->", "<!-- /matrix -->"
@@ -30,20 +29,43 @@ Result = dict[str, str]
 
 
 class Results:
-    """Collects the outcome of each test; a test that ran with many parameters is many results."""
+    """Writes the outcome of each test as it comes, so that a run which is interrupted keeps what it
+    had; a test that ran with many parameters is many results.
+
+    A line of the file is a result, or ``{"versions": {...}}`` of who or what takes part.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._results: list[Result] = []
+        self._fars: set[str] = set()
+        path.unlink(missing_ok=True)
+        self._write({"versions": versions()})
 
     def add(self, properties: Iterable[tuple[str, object]], outcome: str) -> None:
-        told = {name: str(value) for name, value in properties}
-        self._results.append(told | {"outcome": outcome})
+        result = {name: str(value) for name, value in properties} | {"outcome": outcome}
+        self._write(result)
+        far = result["far"]
+        # Who has not passed anything yet may not even be there.
+        if outcome == "passed" and far in FAR_VERSIONS and far not in self._fars:
+            self._fars.add(far)
+            self._write({"versions": {far: FAR_VERSIONS[far]()}})
 
-    def write(self) -> None:
-        fars = {result["far"] for result in self._results}
-        text = json.dumps({"versions": versions(fars), "results": self._results}, indent=1)
-        self._path.write_text(text + "\n")
+    def _write(self, line: object) -> None:
+        with self._path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def read(path: Path) -> tuple[dict[str, str], list[Result]]:
+    """The versions and the results that :class:`Results` wrote."""
+    versions: dict[str, str] = {}
+    results: list[Result] = []
+    for line in path.read_text().splitlines():
+        told = json.loads(line)
+        if "versions" in told:
+            versions |= told["versions"]
+        else:
+            results.append(told)
+    return versions, results
 
 
 def _kernel() -> str:
@@ -60,15 +82,15 @@ FAR_VERSIONS: dict[str, Callable[[], str]] = {
 }
 
 
-def versions(fars: Container[str]) -> dict[str, str]:
-    """Of those who took part, and of what looked on."""
-    found = {"wgvx": first_line("git", "describe", "--always", "--dirty")}
-    found |= {far: version() for far, version in FAR_VERSIONS.items() if far in fars}
-    found["host"] = f"Linux {platform.release()}, Python {platform.python_version()}"
-    found["wg"] = first_line("wg", "--version")
-    found["tshark"] = first_line("tshark", "--version")
-    found["scapy"] = metadata.version("scapy")
-    return found
+def versions() -> dict[str, str]:
+    """Of wgvx, and of what looks on."""
+    return {
+        "wgvx": first_line("git", "describe", "--always", "--dirty"),
+        "host": f"Linux {platform.release()}, Python {platform.python_version()}",
+        "wg": first_line("wg", "--version"),
+        "tshark": first_line("tshark", "--version"),
+        "scapy": metadata.version("scapy"),
+    }
 
 
 def _cell(outcomes: list[str]) -> str:
@@ -86,16 +108,18 @@ def _sentence(result: Result) -> str:
     return result["test"].removeprefix("test_").replace("_", " ")
 
 
-def matrix(data: dict[str, Any]) -> str:
+def matrix(versions: dict[str, str], results: Sequence[Result]) -> str:
     """The tables, Markdown."""
     played: dict[str, dict[str, dict[tuple[str, str], list[str]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
-    for result in data["results"]:
+    for result in results:
         place = result["far"], result["dataplane"]
         played[result["module"]][_sentence(result)][place].append(result["outcome"])
-    lines = _table(["", ""], ([name, value] for name, value in data["versions"].items()))
-    lines += ["", f"{len(data['results'])} tests, parameters counted.", ""]
+    known = (WGVX, *FAR_VERSIONS)
+    names = sorted(versions, key=lambda name: known.index(name) if name in known else len(known))
+    lines = _table(["", ""], ([name, versions[name]] for name in names))
+    lines += ["", f"{len(results)} tests, parameters counted.", ""]
     columns = [(far, plane) for far in (*FARS, "") for plane in (*DATAPLANES, "")]
     for module, tests in sorted(played.items()):
         used = [c for c in columns if any(c in outcomes for outcomes in tests.values())]
@@ -113,13 +137,13 @@ def matrix(data: dict[str, Any]) -> str:
 
 def main(results: str, document: str) -> None:
     """Put the matrix of a run into a document, between its markers."""
-    data = json.loads(Path(results).read_text())
+    versions, played = read(Path(results))
     page = Path(document)
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n\n{matrix(data)}\n{END}{after}")
-    failed = [r for r in data["results"] if r["outcome"] != "passed"]
-    print(f"{document}: {len(data['results'])} results, {len(failed)} of them failed")
+    page.write_text(f"{before}{BEGIN}\n\n{matrix(versions, played)}\n{END}{after}")
+    failed = [result for result in played if result["outcome"] != "passed"]
+    print(f"{document}: {len(played)} results, {len(failed)} of them failed")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ import functools
 import itertools
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -40,6 +39,7 @@ from interop.frames import send_frames
 from interop.matches import FAMILIES, KERNEL, Match
 from interop.pair import MakeFar, Pair, make_pair
 from interop.peers import Far
+from interop.together import at_once
 from tests.netns.lab import Lab
 from tests.netns.nodes import WgvxNode
 from tests.netns.traffic import frame, mac_of
@@ -262,7 +262,7 @@ def test_keepalives_and_retries_come_when_the_kernels_do(
             silence_both(first, second)
             first.place.run("ping", "-n", "-c", "1", "-W", "5", second.address[4])
             runs.append(run)
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(play, runs))
-        for run in runs:
+        for run, error in at_once(play, runs).items():
+            if error is not None:
+                raise error
             assert_timely(run)

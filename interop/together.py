@@ -6,11 +6,38 @@ scenario with all of them, and the others tell what came of theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from interop.matches import Match
 from interop.pair import Pair
+
+K = TypeVar("K", bound=Hashable)
+
+
+def at_once(play: Callable[[K], object], among: Iterable[K]) -> dict[K, BaseException | None]:
+    """Call ``play`` with each, all at the same time: what each raised, None for nothing.
+
+    Each has a thread of its own. If we are interrupted meanwhile they are left behind, and do not
+    keep the process from ending, as those of an executor do: some scenarios sleep for minutes.
+    """
+    raised: dict[K, BaseException | None] = {}
+
+    def run(one: K) -> None:
+        try:
+            play(one)
+        except BaseException as error:
+            raised[one] = error
+        else:
+            raised[one] = None
+
+    threads = [threading.Thread(target=run, args=(one,), daemon=True) for one in among]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
 
 
 class Together:
@@ -55,10 +82,5 @@ class Together:
                 before(self._pairs[match])
             except Exception as error:
                 outcomes[match] = error
-        with ThreadPoolExecutor(len(matches)) as pool:
-            played = {
-                match: pool.submit(scenario, self._pairs[match])
-                for match in matches
-                if match not in outcomes
-            }
-        return outcomes | {match: done.exception() for match, done in played.items()}
+        ready = [match for match in matches if match not in outcomes]
+        return outcomes | at_once(lambda match: scenario(self._pairs[match]), ready)
