@@ -16,9 +16,8 @@ import tempfile
 from pathlib import Path
 
 from tests.netns.lab import PREFIX, Lab, Namespace, Place
+from tests.support.account import UID
 
-# Of nobody's account: wgvx may not need an entry in /etc/passwd.
-UID = 61234
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -36,6 +35,8 @@ class OrdinaryUser(Place):
         if self.is_root:
             os.chown(self.folder, self.uid, self.uid)
             os.chown(runtime, self.uid, self.uid)
+            # Where wgvx keeps its sockets without a runtime folder.
+            lab.at_end.callback(shutil.rmtree, f"/tmp/wgvx-{self.uid}", ignore_errors=True)
         for key in [key for key in self.env if key.startswith(("XDG_", "SUDO_"))]:
             del self.env[key]
         self.env |= {"HOME": str(self.folder), "XDG_RUNTIME_DIR": str(runtime)}

@@ -19,6 +19,7 @@ from tests.netns.ordinary import OrdinaryUser
 from tests.netns.test_passed import PassedNode
 from tests.netns.test_rootless import node as rootless_node
 from tests.netns.traffic import assert_ping
+from tests.support.account import UID
 from tests.support.dataplanes import NATIVE_MISSING
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(90)]
@@ -198,7 +199,7 @@ def test_vms_come_and_go(lab: Lab) -> None:
     a = WgvxNode(lab.host("a"), "a", 1)
     folder = a.host.folder / "vms"
     folder.mkdir(0o700)
-    os.chown(folder, 61234, 61234)
+    os.chown(folder, UID, UID)
     stream, ours, theirs = (folder / name for name in ("stream", "ours", "theirs"))
     number = 5000
     a.networks = [

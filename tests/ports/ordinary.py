@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-UID = 61234
+from tests.support.account import UID
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
