@@ -17,9 +17,10 @@ from interop.peers import BoringtunNode, Far, KernelNode, NewestGoNode
 from interop.report import Results
 from interop.together import Together
 from interop.tools import obstacle
-from tests.conftest import (  # noqa: F401 - hooks: in CI, as root, nothing may skip here either
+from tests.conftest import (  # noqa: F401 - hooks: what holds for all tests holds here
     pytest_make_collect_report,
     pytest_runtest_makereport,
+    pytest_xdist_make_scheduler,
 )
 from tests.netns import lab as lab_module
 from tests.netns.conftest import lab  # noqa: F401 - a fixture, found by its name

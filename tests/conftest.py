@@ -1,12 +1,15 @@
-"""What holds for all tests: in CI, as root, none may skip."""
+"""What holds for all tests: in CI, as root, none may skip; and how processes share them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.support.sharing import Scheduling
 
 # A busy machine is no bug: time is bounded per test by pytest-timeout instead.
 hypothesis.settings.register_profile("wgvx", deadline=None, print_blob=True)
@@ -38,3 +41,22 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _forbid_skip(report)
     return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """File by file: those that wait for packets and timers before those that compute, so that what
+    is timed is not kept waiting. Of both kinds what may take longest comes first.
+    """
+    rank: dict[Path, tuple[bool, float]] = {}
+    for item in items:
+        computes, last = rank.get(item.path, (True, 0.0))
+        timeout = item.get_closest_marker("timeout")
+        rank[item.path] = (
+            computes and item.get_closest_marker("netns") is None,
+            min(last, -timeout.args[0] if timeout else 0.0),
+        )
+    items.sort(key=lambda item: rank[item.path])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    return Scheduling(config, log)

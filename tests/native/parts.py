@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -44,20 +45,24 @@ def build_parts(
         digest.update(path.read_bytes())
     module = f"parts_{name}_{digest.hexdigest()[:16]}"
     folder = BUILT / module
-    found = list(folder.glob(f"{module}*.so"))
-    if not found:
-        builder = cffi.FFI()
-        builder.cdef(cdef)
-        builder.set_source(
-            module,
-            source,
-            sources=[str(NATIVE / file) for file in sources],
-            include_dirs=[str(NATIVE)],
-            libraries=list(libraries),
-            extra_compile_args=flags,
-            extra_link_args=[flag for flag in flags if flag.startswith("-fsanitize")],
-        )
-        found = [Path(builder.compile(tmpdir=str(folder)))]
+    folder.mkdir(parents=True, exist_ok=True)
+    # One builds, the others wait.
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = list(folder.glob(f"{module}*.so"))
+        if not found:
+            builder = cffi.FFI()
+            builder.cdef(cdef)
+            builder.set_source(
+                module,
+                source,
+                sources=[str(NATIVE / file) for file in sources],
+                include_dirs=[str(NATIVE)],
+                libraries=list(libraries),
+                extra_compile_args=flags,
+                extra_link_args=[flag for flag in flags if flag.startswith("-fsanitize")],
+            )
+            found = [Path(builder.compile(tmpdir=str(folder)))]
     spec = importlib.util.spec_from_file_location(module, found[0])
     assert spec is not None
     assert spec.loader is not None

@@ -39,7 +39,7 @@ def ring(world: World) -> list[Station]:
     return stations
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_ring_of_twenty_runs_for_a_day(seed: int) -> None:
     world = World(seed, BAD)
     stations = ring(world)
