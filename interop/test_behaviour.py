@@ -184,7 +184,7 @@ TOLERANCE = 0.6
 """Seconds: the guest's kernel is emulated, and has a tick of 4 ms besides."""
 JITTER = 0.334
 KEEPALIVE_TIMEOUT, REKEY_TIMEOUT = 10.0, 5.0
-SILENCE = 27.0
+SILENCE = 28.0
 
 
 def one_way(source: Far, target: Far) -> None:
