@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from tests.node.sites import NETWORK, config, deliver, peer, point, port_of, run
 from tests.support.running import Run
 from wgvx.config.values import parse_label
 from wgvx.control import metrics, status
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 LABELS = {
     *("node", "peer", "vni", "port", "reason", "offload", "step"),
@@ -93,6 +97,23 @@ def test_it_says_what_show_says(run: Run, tmp_path: Path) -> None:
             assert labels <= LABELS
             for address in ("127.0.0.1", "10.254.0", "fd00:"):
                 assert address not in exposed(shown)
+
+    run(scenario())
+
+
+def test_the_manual_and_the_dashboard_speak_of_what_there_is(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(config(tmp_path, 1, peer(2), NETWORK)) as node:
+            told = {name for name, _ in read(exposed(status.show(node)))}
+            manual = (DOCS / "operations.md").read_text()
+            rows = "\n".join(re.findall(r"^\| `(?:wgvx|process)_.*$", manual, re.MULTILINE))
+            assert set(re.findall(r"`((?:wgvx|process)_\w+)`", rows)) == told
+            dashboard = json.loads((DOCS / "grafana" / "wgvx.json").read_text())
+            for panel in dashboard["panels"]:
+                for target in panel["targets"]:
+                    asked = set(re.findall(r"\b(?:wgvx|process)_\w+", target["expr"]))
+                    assert asked
+                    assert asked <= told
 
     run(scenario())
 
