@@ -1,11 +1,13 @@
 /* The rules. fdb_table.c has the rows of unicast MACs, and says what threads may do with them;
- * fdb_groups.c has those of group MACs and the flood list, few and configured. */
+ * fdb_groups.c has those of group MACs and the flood list, few and configured; fdb_moves.c, kept by
+ * the table's mutex, who moved. */
 #include "fdb.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "fdb_groups.h"
+#include "fdb_moves.h"
 #include "fdb_table.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -13,6 +15,7 @@
 struct fdb {
     struct fdb_table table;
     struct fdb_groups groups;
+    struct fdb_moves moves;
 };
 
 static inline uint64_t mac_number(const uint8_t *mac)
@@ -82,14 +85,26 @@ void fdb_free(struct fdb *fdb)
 
 /* --- what every frame asks -------------------------------------------------------------------- */
 
+static void record_move(struct fdb *fdb, const struct view *from, const struct view *to,
+                        uint64_t now)
+{
+    struct place before = unpacked(from), after = unpacked(to);
+    uint8_t mac[6];
+    mac_bytes(from->head, mac);
+    fdb_moves_record(&fdb->moves, mac, &before, &after, now);
+}
+
 static void refresh(struct fdb *fdb, uint32_t number, struct view *view, uint64_t now)
 {
     struct storage *storage = LOAD(fdb->table.storage);
     struct entry *entry = &storage->entries[number];
     struct view before = view_of(entry);
     view->refreshed = before.refreshed;
-    if (!same_place(&before, view))
+    if (!same_place(&before, view)) {
+        if (!is_aged(fdb, before.refreshed, now))
+            record_move(fdb, &before, view, now);
         fdb_table_rewrite(&fdb->table, number, view);
+    }
     if (now <= before.refreshed)
         return;
     STORE(entry->refreshed, now);
@@ -287,6 +302,13 @@ size_t fdb_age(struct fdb *fdb, uint64_t now)
 size_t fdb_entry_count(const struct fdb *fdb)
 {
     return (size_t)fdb->table.learned.count + fdb->table.fixed.count + fdb->groups.rows;
+}
+
+uint32_t fdb_moves(const struct fdb *fdb, struct fdb_move *out, uint32_t room)
+{
+    uint32_t count = fdb->moves.count < room ? fdb->moves.count : room;
+    memcpy(out, fdb->moves.items, count * sizeof *out);
+    return count;
 }
 
 bool fdb_learning(const struct fdb *fdb)

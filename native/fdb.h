@@ -29,6 +29,14 @@ struct fdb_row {
     int64_t age_seconds; /* since last refreshed; -1: does not age */
 };
 
+/* A station's last move, and how often it moved. */
+struct fdb_move {
+    uint8_t mac[6];
+    struct place from, to;
+    uint64_t at; /* as `now` of fdb_learn */
+    uint64_t times;
+};
+
 /* VTEPs that a frame is replicated to. */
 struct vteps {
     uint32_t count;
@@ -62,6 +70,8 @@ size_t fdb_age(struct fdb *, uint64_t now);
 size_t fdb_entry_count(const struct fdb *);
 /* Rows in the order of the Python twin; `visit` is called for each. */
 void fdb_rows(struct fdb *, uint64_t now, void (*visit)(const struct fdb_row *, void *), void *);
+/* Those that moved last, whoever moved last comes last; returns how many of at most `room`. */
+uint32_t fdb_moves(const struct fdb *, struct fdb_move *out, uint32_t room);
 bool fdb_learning(const struct fdb *);
 
 #endif

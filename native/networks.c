@@ -1,5 +1,6 @@
 /* Bridge domains as Python sees them. Every function here takes all locks. */
 #include "dataplane.h"
+#include "fdb_moves.h"
 #include "ip.h"
 
 static struct place vtep_place(const uint8_t *vtep, uint8_t length)
@@ -181,4 +182,26 @@ uint32_t wgvx_fdb_rows(wgvx *dp, uint32_t vni, uint64_t now, wgvx_row *out, uint
         fdb_rows(network->fdb, now, add_row, &rows);
     unlock_all(dp);
     return rows.count;
+}
+
+uint32_t wgvx_fdb_moves(wgvx *dp, uint32_t vni, wgvx_move *out, uint32_t room)
+{
+    struct fdb_move moves[MOVES_KEPT];
+    lock_all(dp);
+    struct network *network = map_get(&dp->networks, vni);
+    uint32_t count = network ? fdb_moves(network->fdb, moves, MOVES_KEPT) : 0;
+    unlock_all(dp);
+    for (uint32_t i = 0; i < count && i < room; i++) {
+        const struct fdb_move *move = &moves[i];
+        out[i] = (wgvx_move){.from_length = move->from.vtep_length,
+                             .to_length = move->to.vtep_length,
+                             .from_port = move->from.port,
+                             .to_port = move->to.port,
+                             .at = move->at,
+                             .times = move->times};
+        memcpy(out[i].mac, move->mac, 6);
+        memcpy(out[i].from_vtep, move->from.vtep, 16);
+        memcpy(out[i].to_vtep, move->to.vtep, 16);
+    }
+    return count < room ? count : room;
 }

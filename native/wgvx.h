@@ -203,6 +203,15 @@ typedef struct {
 } wgvx_row;
 /* Returns how many rows there are; writes at most `room` of them. */
 uint32_t wgvx_fdb_rows(wgvx *, uint32_t vni, uint64_t now, wgvx_row *rows, uint32_t room);
+/* As fdb_moves of fdb.h, of which there are 128 at most. */
+typedef struct {
+    uint8_t mac[6];
+    uint8_t from_length, to_length; /* of the VTEP; 0: on a port */
+    uint8_t from_vtep[16], to_vtep[16];
+    uint32_t from_port, to_port;
+    uint64_t at, times;
+} wgvx_move;
+uint32_t wgvx_fdb_moves(wgvx *, uint32_t vni, wgvx_move *moves, uint32_t room);
 
 /* --- second level: workers, fused with IO -------------------------------------------------------- */
 

@@ -164,6 +164,7 @@ class Twins:
         self.both("drops")
         for vni in self.networks:
             self.both("fdb_rows", vni, self.now)
+            self.both("fdb_moves", vni)
             self.both("network_counters", vni)
         for number, peer in self.peers.items():
             for name in ("stamps", "peer_counters", "endpoint", "has_endpoint", "allowed_ips"):

@@ -14,6 +14,7 @@ from tests.native.parts import build_parts
 from tests.native.scarce import SCARCE_CDEF, scarce
 from wgvx.drops import Drop, Reason
 from wgvx.vxlan.fdb import FLOOD, Fdb, Local, Remote, Row, State
+from wgvx.vxlan.moves import MOVES_KEPT, Move
 
 ffi, lib = build_parts(
     "fdb",
@@ -36,6 +37,8 @@ ffi, lib = build_parts(
     void fdb_remove_port(struct fdb *, uint32_t port);
     size_t fdb_age(struct fdb *, uint64_t now);
     size_t fdb_entry_count(const struct fdb *);
+    struct fdb_move { uint8_t mac[6]; struct place from, to; uint64_t at; uint64_t times; };
+    uint32_t fdb_moves(const struct fdb *, struct fdb_move *out, uint32_t room);
     bool fdb_learning(const struct fdb *);
 
     size_t rows(struct fdb *, uint64_t now, struct fdb_row *out, size_t room);
@@ -48,6 +51,7 @@ ffi, lib = build_parts(
     source=scarce("fdb_table.c")
     + """
     #include "fdb_groups.c"
+    #include "fdb_moves.c"
     #include "fdb.c"
 
     struct rows { struct fdb_row *out; size_t room, count; };
@@ -196,6 +200,15 @@ class Native:
         return int(lib.fdb_age(self.fdb, now))
 
     @property
+    def moves(self) -> list[Move]:
+        out = ffi.new("struct fdb_move[]", MOVES_KEPT)
+        number = lib.fdb_moves(self.fdb, out, MOVES_KEPT)
+        return [
+            Move(bytes(m.mac), unpacked(getattr(m, "from")), unpacked(m.to), m.at, m.times)
+            for m in out[0:number]
+        ]
+
+    @property
     def entry_count(self) -> int:
         return int(lib.fdb_entry_count(self.fdb))
 
@@ -252,6 +265,7 @@ class Pair:
     def compare(self, now: int) -> None:
         assert self.native.entry_count == self.twin.entry_count
         assert self.native.rows(now) == self.twin.rows(now)
+        assert self.native.moves == list(self.twin.moves)
 
 
 def station(number: int) -> bytes:
@@ -483,3 +497,17 @@ def test_threads_see_whole_rows_only(ageing: int, max_entries: int) -> None:
     assert len({row.mac for row in rows}) == len(rows) == native.entry_count
     assert not max_entries or len(rows) <= max_entries
     assert native.age(10**15) == (len(rows) if ageing else 0)
+
+
+def test_moves_are_remembered_of_so_many_stations() -> None:
+    """Those that moved last, in that order, each with all that it did."""
+    pair = Pair()
+    rng = random.Random(1)
+    for now in range(3000):
+        number = rng.randrange(2 * MOVES_KEPT if now % 3 else 5)
+        pair.both("learn", station(number), Local(rng.randrange(3)), now)
+        if now % 100 == 0:
+            pair.compare(now)
+    pair.compare(3000)
+    assert len(pair.native.moves) == MOVES_KEPT
+    assert max(move.times for move in pair.native.moves) > 100

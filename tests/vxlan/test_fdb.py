@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.vxlan.packets import A4, A6, B4, B6, BROADCAST, MAC_A, MAC_B, MAC_C, assert_drop, dropped
 from wgvx.drops import Reason
 from wgvx.vxlan.fdb import FLOOD, Fdb, Local, Remote, Row, State
+from wgvx.vxlan.moves import Move
 
 SECOND = 10**9
 AGEING = 300 * SECOND
@@ -415,3 +416,36 @@ def test_adding_tells_which_other_vtep_it_replaced() -> None:
     for several in (group, FLOOD):
         assert fdb.add(several, one) is None
         assert fdb.add(several, two) is None
+
+
+# ---- moves ----
+
+
+def test_a_move_is_remembered_with_how_often_and_when_last() -> None:
+    fdb = new()
+    places: list[Remote | Local] = [Remote(A4), Remote(A4), Local(1), Remote(B6), Local(1)]
+    for now, where in enumerate(places):
+        fdb.learn(MAC_A, where, now)
+        fdb.learn(MAC_B, Local(2), now)
+    assert list(fdb.moves) == [Move(MAC_A, Remote(B6), Local(1), 4, 3)]
+    fdb.learn(MAC_B, Local(1), 5)
+    fdb.learn(MAC_A, Remote(A4), 6)
+    assert [move.mac for move in fdb.moves] == [MAC_B, MAC_A]
+    # What is deleted or flushed has moved all the same.
+    fdb.flush()
+    assert [move.times for move in fdb.moves] == [1, 4]
+
+
+def test_what_was_forgotten_does_not_move() -> None:
+    """Aged rows, whether they were taken out or not, and static ones."""
+    fdb = new()
+    for take_out in (False, True):
+        fdb.learn(MAC_A, Remote(A4), 0 if not take_out else AGEING)
+        if take_out:
+            fdb.age(2 * AGEING)
+        fdb.learn(MAC_A, Remote(B4), AGEING if not take_out else 2 * AGEING)
+        fdb.delete(MAC_A)
+    fdb.learn(MAC_B, Local(1), 2 * AGEING)
+    fdb.add(MAC_B, B4)
+    fdb.learn(MAC_B, Remote(B4), 2 * AGEING)
+    assert list(fdb.moves) == []

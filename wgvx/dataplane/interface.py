@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol
 
 from wgvx.drops import Reason
 from wgvx.vxlan.fdb import Row
+from wgvx.vxlan.moves import Move
 from wgvx.wireguard.allowed_ips import Prefix
 from wgvx.wireguard.sessions import Endpoint, Event, HandshakeMessage, Sessions
 
@@ -323,6 +324,10 @@ class DataPlane(Sessions, ABC):
     @abstractmethod
     def fdb_rows(self, vni: int, now: int) -> list[Row]:
         """The whole table, the flood list's rows with it."""
+
+    @abstractmethod
+    def fdb_moves(self, vni: int) -> list[Move]:
+        """The stations that moved last; whoever moved last comes last."""
 
 
 class WorkerDataPlane(DataPlane):

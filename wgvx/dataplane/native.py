@@ -29,6 +29,7 @@ from wgvx.dataplane.rare import RarePackets
 from wgvx.drops import Drop, Reason
 from wgvx.vxlan.fdb import Local, Remote, Row, State
 from wgvx.vxlan.ip import IpPacket
+from wgvx.vxlan.moves import MOVES_KEPT, Move
 from wgvx.wireguard import cookie
 from wgvx.wireguard.allowed_ips import Prefix
 from wgvx.wireguard.noise import TransportKeys
@@ -374,6 +375,11 @@ class NativeDataPlane(WorkerDataPlane):
                 return [_row(rows[i]) for i in range(number)]
             room = number
 
+    def fdb_moves(self, vni: int) -> list[Move]:
+        moves = ffi.new("wgvx_move[]", MOVES_KEPT)
+        number = lib.wgvx_fdb_moves(self._plane, vni, moves, MOVES_KEPT)
+        return [_move(moves[i]) for i in range(number)]
+
     # --- workers -----------------------------------------------------------------------------
 
     def attach_socket(self, worker: int, address_length: int, descriptor: int) -> None:
@@ -451,10 +457,19 @@ def _from_c(packed: Any) -> Endpoint:
 
 
 def _row(row: Any) -> Row:
-    vtep = bytes(ffi.buffer(row.vtep, row.vtep_length))
-    where = Remote(vtep) if vtep else Local(row.port)
+    where = _where(row.vtep, row.vtep_length, row.port)
     age = None if row.age_seconds < 0 else int(row.age_seconds)
     return Row(bytes(ffi.buffer(row.mac)), where, _STATES[row.state], age)
+
+
+def _move(move: Any) -> Move:
+    before = _where(move.from_vtep, move.from_length, move.from_port)
+    after = _where(move.to_vtep, move.to_length, move.to_port)
+    return Move(bytes(ffi.buffer(move.mac)), before, after, int(move.at), int(move.times))
+
+
+def _where(vtep: Any, length: int, port: int) -> Remote | Local:
+    return Remote(bytes(ffi.buffer(vtep, length))) if length else Local(port)
 
 
 def _runs(datagrams: Sequence[Datagram]) -> Iterator[tuple[int, list[Datagram]]]:

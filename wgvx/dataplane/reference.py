@@ -24,6 +24,7 @@ from wgvx.dataplane.rare import RarePackets
 from wgvx.drops import Drop, Reason
 from wgvx.vxlan import ecn, flow, header, ip, udp
 from wgvx.vxlan.fdb import Row
+from wgvx.vxlan.moves import Move
 from wgvx.vxlan.vtep import Vtep
 from wgvx.wireguard import cookie, inner, messages
 from wgvx.wireguard.allowed_ips import AllowedIps, Prefix
@@ -479,3 +480,6 @@ class ReferenceDataPlane(DataPlane):
 
     def fdb_rows(self, vni: int, now: int) -> list[Row]:
         return self._networks[vni].vtep.fdb.rows(now)
+
+    def fdb_moves(self, vni: int) -> list[Move]:
+        return list(self._networks[vni].vtep.fdb.moves)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from wgvx.drops import Drop, Reason
 from wgvx.vxlan.ethernet import ZERO_MAC, is_group
+from wgvx.vxlan.moves import Moves
 
 FLOOD = ZERO_MAC
 """The MAC of the flood list: where frames go that no other row places."""
@@ -71,6 +72,7 @@ class Fdb:
         self.learning = learning
         self.ageing = ageing
         self.max_entries = max_entries
+        self.moves = Moves()
         # The least recently refreshed first: so age() stops at the first that is fresh enough.
         self._learned: OrderedDict[bytes, _Learned] = OrderedDict()
         # Unicast rows that do not move: Remote ones are static, Local ones are permanent.
@@ -83,8 +85,9 @@ class Fdb:
     def learn(self, mac: bytes, where: Remote | Local, now: int) -> None:
         """A frame from ``mac``, a station's address, came from ``where``.
 
-        Refreshes or moves the row, or makes one if the cap allows. Raises ``Drop(STATIC_MOVED)`` if
-        a static or permanent row says otherwise. Does nothing with learning off, as Linux.
+        Refreshes the row, moves and records it, or makes one if the cap allows. Raises
+        ``Drop(STATIC_MOVED)`` if a static or permanent row says otherwise. Does nothing with
+        learning off, as Linux.
         """
         if not self.learning:
             return
@@ -95,7 +98,10 @@ class Fdb:
             return
         entry = self._learned.get(mac)
         if entry is not None:
-            entry.where = where
+            if entry.where != where:
+                if not self._is_aged(entry, now):
+                    self.moves.record(mac, entry.where, where, now)
+                entry.where = where
             if entry.refreshed != now:
                 entry.refreshed = now
                 self._learned.move_to_end(mac)
