@@ -256,3 +256,17 @@ def test_in_a_pipe(place: Place) -> None:
 def test_nothing_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     in_a_pipe([])
     assert capsys.readouterr().out == "\n"
+
+
+def test_a_table_is_followed_until_somebody_leaves(place: Place) -> None:
+    assert place.wgvx("fdb", "a", "--watch").returncode == 1
+    process = place.up()
+    with on_screen(place, "fdb", "a", "--watch", "0.2") as screen:
+        for _ in range(200):
+            os.write(screen.fd, b"q")  # What is typed before it begins is not read.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                assert screen.process.wait(0.1) == 0
+                break
+        assert termios.tcgetattr(screen.theirs) == screen.before
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 0

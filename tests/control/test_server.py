@@ -87,7 +87,17 @@ def test_show_is_as_specified(run: Run, folder: Path) -> None:
             assert [network["vni"] for network in shown["networks"]] == [4200, 4201]
             for network, name in zip(shown["networks"], ("m0", "m1"), strict=True):
                 assert set(network) == {
-                    *("vni", "attach", "down", "mtu", "fdb_entries", "rx_frames", "tx_frames"),
+                    *(
+                        "vni",
+                        "attach",
+                        "down",
+                        "ageing",
+                        "mtu",
+                        "ageing",
+                        "fdb_entries",
+                        "rx_frames",
+                        "tx_frames",
+                    ),
                 }
                 assert network["attach"] == [{"type": "tap", "name": name}]
                 # The TAP's own row; the flood list does not count.
@@ -126,7 +136,8 @@ def test_show_counts(run: Run, folder: Path) -> None:
             }
             assert [row["age"] for row in rows if row["state"] != "dynamic"] == [None, None]
             assert [row["age"] for row in rows if row["state"] == "dynamic"] in ([0], [1])
-            assert all(set(row) == {"vni", "mac", "vtep", "port", "state", "age"} for row in rows)
+            keys = {"vni", "mac", "vtep", "port", "state", "age", "moves"}
+            assert all(set(row) == keys for row in rows)
 
     run(scenario())
 
@@ -253,7 +264,7 @@ VALUES = JSON | st.sampled_from([MAC, ZERO, "10.254.0.2", "fd00::2", "0.0.0.0", 
 
 
 def test_no_request_raises(run: Run, folder: Path) -> None:
-    commands = ("show", "fdb", "fdb_add", "fdb_delete", "fdb_flush", "namespace")
+    commands = ("show", "fdb", "fdb_moves", "fdb_add", "fdb_delete", "fdb_flush", "namespace")
 
     async def scenario() -> None:
         async with controlled(folder, peer(2), TWO) as node:

@@ -31,7 +31,7 @@ PEER_KEYS = {
     *("public_key", "name", "endpoint", "allowed_ips", "latest_handshake", "rx_bytes", "tx_bytes"),
 }
 NETWORK_KEYS = {"vni", "attach", "down", "mtu", "fdb_entries", "rx_frames", "tx_frames"}
-FDB_KEYS = {"vni", "mac", "vtep", "port", "state", "age"}
+FDB_KEYS = {"vni", "mac", "vtep", "port", "state", "age", "moves"}
 DROPS = {
     *("malformed", "bad_mac1", "bad_mac2", "handshake_rate", "handshake_replay"),
     *("handshake_failed", "unknown_index", "auth_failed", "replayed", "key_expired"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from wgvx.cli import output
+from wgvx.cli import output, watch
+from wgvx.cli.fdb_watch import FdbView
+from wgvx.cli.fdb_words import FLOOD, place
 from wgvx.cli.output import UserError
 from wgvx.config import node_name
 from wgvx.control.client import ControlError, ask, find
@@ -13,7 +15,12 @@ from wgvx.control.client import ControlError, ask, find
 DESCRIPTION = """\
 Which MAC address is where: behind a remote VTEP, or on one of the node's own attachments. Edits
 last until the node stops or reloads its file. MAC 00:00:00:00:00:00 is the flood list: where
-broadcasts, multicasts and frames to unknown addresses go, a copy to each VTEP.
+broadcasts, multicasts and frames to unknown addresses go, a copy to each VTEP. Below the table are
+the stations that moved last.
+
+With --watch: a line for each MAC that is learned, moves, gets too old or is edited, from now on,
+through stops and starts of the node. Two looks SECONDS apart are compared, so what came and went in
+between is not told.
 """
 
 EXIT_STATUS = "exit status: 0 done, 1 no such node or entry, 2 bad usage\n"
@@ -25,6 +32,9 @@ examples:
   wgvx fdb a add 00:00:00:00:00:00 10.254.0.3        one more VTEP to flood to
   wgvx fdb a del 02:00:00:00:00:02
   wgvx fdb a flush --vtep 10.254.0.2                 forget what was learned from one VTEP
+  wgvx fdb a moves                                   which stations moved
+  wgvx fdb a --watch                                 what happens from now on
+  wgvx fdb a --watch 0.2 --json                      the same, an object a line
 
 {EXIT_STATUS}"""
 
@@ -67,6 +77,19 @@ examples:
 """
 
 
+MOVES = """\
+Stations that moved from one VTEP or port to another: from where to where, when last, and how often.
+Those of each network that moved last are remembered, 128 of them, until the node stops. A machine
+that is moved moves once; one that moves all the time is two machines with one MAC, or a loop.
+"""
+
+MOVES_EXAMPLES = """\
+examples:
+  wgvx fdb a moves
+  wgvx fdb a moves --json --vni 4200
+"""
+
+
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
     vni = argparse.ArgumentParser(add_help=False)
@@ -76,7 +99,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "fdb",
         parents=[vni],
-        usage="wgvx fdb NAME [--vni N] [--json] [add MAC VTEP | del MAC [VTEP] | flush ...]",
+        usage="wgvx fdb NAME [--vni N] [--json] [--watch [SECONDS]] "
+        "[add MAC VTEP | del MAC [VTEP] | flush ... | moves]",
         help="see and edit a running node's forwarding table",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -84,6 +108,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("name", metavar="NAME", help="a running node, or its file")
     parser.add_argument("--json", action="store_true", help="for programs")
+    watch.add_option(parser, "print what is learned, moves, ages or is edited as it happens")
     actions = parser.add_subparsers(
         dest="action", metavar="ACTION", title="actions", prog="wgvx fdb NAME"
     )
@@ -97,6 +122,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     flush.add_argument("--vtep", metavar="A", help="only entries at this tunnel address")
     flush.add_argument(
         "--static", action="store_true", help="static entries too; the flood list stays"
+    )
+    moves = _action(actions, "moves", vni, "which stations moved", MOVES, MOVES_EXAMPLES)
+    moves.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="for programs"
     )
 
 
@@ -130,11 +159,30 @@ def run(args: argparse.Namespace) -> int:
         elif args.action == "flush":
             gone = ask(lock, "fdb_flush", vni=vni, vtep=args.vtep, static=args.static)
             output.line(f"{gone} {'entry' if gone == 1 else 'entries'} deleted")
+        elif args.action == "moves":
+            _print_moves(lock.stem, ask(lock, "fdb_moves", vni=vni), args.json)
+        elif args.watch is not None:
+            return _watch(args, vni)
         else:
             _print(lock.stem, ask(lock, "fdb", vni=vni), args.json)
+            if not args.json and (moves := ask(lock, "fdb_moves", vni=vni)):
+                output.heading("moves")
+                print_moves(moves)
     except ControlError as error:
         raise UserError(str(error), error.exit_status) from None
     return 0
+
+
+def _watch(args: argparse.Namespace, vni: int | None) -> int:
+    def asked(command: str, **arguments: Any) -> Any:
+        return ask(find(node_name(args.name)), command, patience=watch.PATIENCE, **arguments)
+
+    def ageing() -> dict[int, int]:
+        return {network["vni"]: network["ageing"] for network in asked("show")["networks"]}
+
+    asked("fdb", vni=vni)  # A node that never ran, or has no such network, is a mistake.
+    view = FdbView(lambda: asked("fdb", vni=vni), ageing, as_json=args.json)
+    return watch.follow(view, args.watch)
 
 
 def _tell(added: dict[str, Any]) -> None:
@@ -160,11 +208,38 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         (
             (
                 row["vni"],
-                "flood list" if row["mac"] == "00:00:00:00:00:00" else row["mac"],
-                f"VTEP {row['vtep']}" if row["vtep"] else f"port {row['port']}",
+                "flood list" if row["mac"] == FLOOD else row["mac"],
+                place(row),
                 row["state"],
                 row["age"],
             )
             for row in rows
+        ),
+    )
+
+
+def _print_moves(node: str, moves: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        output.emit_json(moves)
+    elif not moves:
+        output.line(f"nothing has moved in node {node}")
+    else:
+        print_moves(moves)
+
+
+def print_moves(moves: list[dict[str, Any]]) -> None:
+    """The table for people."""
+    output.table(
+        ("VNI", "MAC", "from", "to", "ago (s)", "times"),
+        (
+            (
+                move["vni"],
+                move["mac"],
+                place(move["from"]),
+                place(move["to"]),
+                move["ago"],
+                move["times"],
+            )
+            for move in moves
         ),
     )

@@ -77,7 +77,7 @@ def _watch(args: argparse.Namespace) -> int:
 
     look()  # A node that never ran is a mistake; one that stops is waited for.
     view = ShowView(look, _emitter(one=args.name is not None) if args.json else None)
-    return watch.watch(view, args.watch, plain=args.json)
+    return (watch.follow if args.json else watch.watch)(view, args.watch)
 
 
 def _emitter(*, one: bool) -> Callable[[list[dict[str, Any]]], None]:

@@ -31,17 +31,21 @@ SHORTEST, LONGEST = 0.1, 3600.0
 LEAVING = (b"q", b"Q", b"\x03", b"\x04")
 
 
-class View(Protocol):
-    """What is watched."""
+class Lines(Protocol):
+    """What is watched line by line."""
 
     def look(self) -> None:
         """Take it in anew."""
 
+    def in_a_pipe(self) -> None:
+        """Print what was taken in."""
+
+
+class View(Lines, Protocol):
+    """What has a screen to itself where there is one."""
+
     def on_screen(self, height: int) -> RenderableType:
         """What was taken in, in so many lines."""
-
-    def in_a_pipe(self) -> None:
-        """Print it."""
 
 
 def seconds(text: str) -> float:
@@ -69,15 +73,25 @@ def add_option(parser: argparse.ArgumentParser, help_text: str) -> None:
     )
 
 
-def watch(view: View, interval: float, *, plain: bool = False) -> int:
-    """Until somebody leaves; the exit status. ``plain``: as in a pipe, even on a terminal."""
+def watch(view: View, interval: float) -> int:
+    """Until somebody leaves; the exit status."""
+    if not output.on_terminal() or os.environ.get("TERM", "dumb") == "dumb":
+        return follow(view, interval)
     with contextlib.suppress(KeyboardInterrupt):
-        if plain or not output.on_terminal() or os.environ.get("TERM", "dumb") == "dumb":
-            while True:
-                view.look()
-                view.in_a_pipe()
-                time.sleep(interval)
         _on_terminal(view, interval)
+    return 0
+
+
+def follow(lines: Lines, interval: float) -> int:
+    """The same line by line, on a terminal, too."""
+    with contextlib.suppress(KeyboardInterrupt), _ended_by_signals(), _keys() as keys:
+        while True:
+            lines.look()
+            lines.in_a_pipe()
+            due = time.monotonic() + interval
+            while time.monotonic() < due:
+                if keys.leave(due - time.monotonic()):
+                    return 0
     return 0
 
 
@@ -124,7 +138,8 @@ class _Keys:
 @contextlib.contextmanager
 def _keys() -> Iterator[_Keys]:
     """Keys as they are pressed, where standard input is a terminal, and changes of its size."""
-    stdin = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
+    typed = output.on_terminal() and sys.stdin is not None and sys.stdin.isatty()
+    stdin = sys.stdin.fileno() if typed else None
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     before = termios.tcgetattr(stdin) if stdin is not None else []
@@ -150,7 +165,9 @@ def _ended_by_signals() -> Iterator[None]:
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    # nohup(1) has one of them ignored.
+    candidates = (signal.SIGTERM, signal.SIGHUP)
+    numbers = [n for n in candidates if signal.getsignal(n) is not signal.SIG_IGN]
     before = [signal.signal(number, end) for number in numbers]
     try:
         yield

@@ -61,6 +61,7 @@ class ControlServer:
         self._commands: dict[str, Callable[[dict[str, Any]], Any]] = {
             "show": lambda _: status.show(node),
             "fdb": lambda request: status.fdb(node, self._vni(request, required=False)),
+            "fdb_moves": lambda request: status.fdb_moves(node, self._vni(request, required=False)),
             "fdb_add": self._fdb_add,
             "fdb_delete": self._fdb_delete,
             "fdb_flush": self._fdb_flush,

@@ -16,7 +16,7 @@ from wgvx.node import Node
 from wgvx.ports.maker import Port
 from wgvx.pump import clock
 from wgvx.underlay import format_endpoint
-from wgvx.vxlan.fdb import Local, Remote, Row
+from wgvx.vxlan.fdb import Local, Remote
 from wgvx.wireguard.constants import SECOND
 
 
@@ -68,6 +68,7 @@ def _network(node: Node, vni: int) -> dict[str, Any]:
         "down": [attach.name for _, attach, port, _ in own if not node.devices[port].fds],
         "mtu": own[0][3] if own else None,
         "fdb_entries": counters.fdb_entries,
+        "ageing": node.engine.networks[vni].ageing,
         "rx_frames": counters.rx_frames,
         "tx_frames": counters.tx_frames,
     }
@@ -82,21 +83,47 @@ def _port(attach: AttachConfig, device: Port) -> dict[str, Any]:
 
 def fdb(node: Node, vni: int | None) -> Iterator[dict[str, Any]]:
     """The forwarding tables of one network, or of all, row by row: there may be a great many."""
-    names = {port: attach.name for _, attach, port, _ in node.attachments}
+    names = _port_names(node)
     now = clock()
     for number in list(node.engine.networks):
         if vni in (None, number):
+            times = {move.mac: move.times for move in node.dataplane.fdb_moves(number)}
             for row in node.dataplane.fdb_rows(number, now):
-                yield _row(number, row, names)
+                yield {
+                    "vni": number,
+                    "mac": format_mac(row.mac),
+                    **_place(row.where, names),
+                    "state": row.state.value,
+                    "age": row.age_seconds,
+                    "moves": times.get(row.mac, 0),
+                }
 
 
-def _row(vni: int, row: Row, names: dict[int, str]) -> dict[str, Any]:
-    where = row.where
+def fdb_moves(node: Node, vni: int | None) -> list[dict[str, Any]]:
+    """The stations that moved last, of one network or of all; whoever moved last comes last."""
+    names = _port_names(node)
+    now = clock()
+    return [
+        {
+            "vni": number,
+            "mac": format_mac(move.mac),
+            "from": _place(move.before, names),
+            "to": _place(move.after, names),
+            "ago": max(0, now - move.at) // SECOND,
+            "times": move.times,
+        }
+        for number in node.engine.networks
+        if vni in (None, number)
+        for move in node.dataplane.fdb_moves(number)
+    ]
+
+
+def _port_names(node: Node) -> dict[int, str]:
+    return {port: attach.name for _, attach, port, _ in node.attachments}
+
+
+def _place(where: Remote | Local, names: dict[int, str]) -> dict[str, str | None]:
     return {
-        "vni": vni,
-        "mac": format_mac(row.mac),
         "vtep": format_address(where.vtep) if isinstance(where, Remote) else None,
         "port": names.get(where.port) if isinstance(where, Local) else None,
-        "state": row.state.value,
-        "age": row.age_seconds,
     }
