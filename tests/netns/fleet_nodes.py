@@ -47,11 +47,12 @@ class RenderedWgvx(RenderedNode):
 
     process: Process | None = None
 
-    def start(self) -> None:
+    def start(self, *under: str) -> None:
+        """Bring it up, `under` another program if need be."""
         state = self.host.folder / "state"
         state.mkdir(exist_ok=True)
         file = self.files / "wgvx" / f"{self.name}.toml"
-        up = self._seen_at(state, "/var/lib/wgvx", WGVX, "up", str(file))
+        up = self._seen_at(state, "/var/lib/wgvx", *under, WGVX, "up", str(file))
         process = self.process = self.host.start(*up, log=self.name)
         line = f"wgvx: {self.name} ready\n"
         eventually(lambda: line in process.stdout, f"{self.name} is ready: {process}", 30)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
 
 from tests.netns.fleet_nodes import RenderedFleet, RenderedKernel, RenderedWgvx
 from tests.netns.lab import Lab, eventually
+from tests.netns.nodes import WGVX
 from tests.netns.traffic import BROADCAST, frame, mac_of, ping, wires
 
 pytestmark = [
@@ -143,3 +145,18 @@ def test_two_hubs_of_two_kinds(lab: Lab) -> None:
     assert ping(s.host, address, size=1350 - 28, df=True)
     assert t.host.links() == {"lo", "eth0", t.name, "blue"}
     assert fleet.hosts["h"].links() == {"lo", "eth0", fleet.names["h"]}
+
+
+def test_under_the_units_restrictions(lab: Lab) -> None:
+    """As far as they are not systemd's own to make: one capability, and no way to another."""
+    fleet = RenderedFleet(lab, "abcx", MESH)
+    unit = (fleet.rendered / "systemd/wgvx@.service").read_text()
+    (capabilities,) = re.findall(r"^CapabilityBoundingSet=CAP_(\w+)$", unit, re.MULTILINE)
+    assert "\nNoNewPrivileges=yes\n" in unit
+    a = fleet.nodes["a"]
+    assert isinstance(a, RenderedWgvx)
+    a.start("setpriv", "--no-new-privs", f"--bounding-set=-all,+{capabilities.lower()}")
+    assert a.host.links() == {"lo", "eth0", "blue", "red"}
+    a.host.run(WGVX, "reload", a.name)
+    a.stop()
+    assert a.host.links() == {"lo", "eth0"}

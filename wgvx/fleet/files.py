@@ -50,22 +50,35 @@ class Changes(NamedTuple):
 
 def write(path: Path, text: str, mode: int = PUBLIC_MODE, *, durable: bool = False) -> None:
     """Put a file in its place in one step. `durable`: it survives a power failure from then on."""
-    temporary = path.with_name(f".{path.name}.new")
-    # Left behind by one that was killed: it may have another mode.
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE)
+    data = text.encode()
+    temporary = os.fspath(path.parent / f".{path.name}.new")
+    descriptor = _opened(temporary)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(descriptor, data[written:] if written else data)
             if mode != SECRET_MODE:
                 os.fchmod(descriptor, mode)
             if durable:
-                file.flush()
                 os.fsync(descriptor)
-        temporary.replace(path)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)  # noqa: PTH104 - tens of thousands of times
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _opened(temporary: str) -> int:
+    """A new file that nobody else can read."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(temporary, flags, SECRET_MODE)
+    except FileExistsError:
+        # Left behind by one that was killed: it may have another mode.
+        Path(temporary).unlink()
+        return os.open(temporary, flags, SECRET_MODE)
 
 
 def read_tree(folder: Path) -> dict[str, File]:

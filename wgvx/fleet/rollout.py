@@ -116,5 +116,7 @@ def write(plan: Plan, found: list[Step]) -> None:
     tree = {"order.txt": File(order(plan, found))}
     for step in found:
         for node in step.nodes.values():
-            tree.update((f"{step.name}/{path}", file) for path, file in node_files(node))
+            tree.update(
+                (f"{step.name}/{path}", file) for path, file in node_files(node, plan.image)
+            )
     write_tree(plan.beside("rollout"), tree)
