@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     next_port = 50000;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends))
         abort();
-    struct stack *stack = stack_open(ends[1], MAC, 1350);
+    struct stack *stack = stack_open(ends[1], MAC, 1350, 64);
     if (!stack)
         abort();
     stack_address four = {.length = 4, .ip = {10, 0, 0, 9}};

@@ -14,6 +14,7 @@ import cffi
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 FLAGS = ["-O2", "-std=gnu17", "-D_GNU_SOURCE", "-fvisibility=hidden"]
+LINKED = ["-Wl,--wrap=nd6_input"]  # neighbour.c comes before it
 NOT_OURS = {"dhcp.c", "dhcp6.c", "autoip.c", "igmp.c", "altcp.c", "altcp_alloc.c", "altcp_tcp.c"}
 
 
@@ -53,7 +54,7 @@ def make_ffi() -> cffi.FFI:
         depends=[f"native/stack/{path.name}" for path in sorted(HERE.glob("*.h"))],
         include_dirs=["native/stack", os.path.relpath(lwip() / "src" / "include", ROOT)],
         extra_compile_args=flags,
-        extra_link_args=[flag for flag in flags if flag.startswith("-fsanitize")],
+        extra_link_args=[*LINKED, *(flag for flag in flags if flag.startswith("-fsanitize"))],
         optional=True,
     )
     return builder

@@ -1,23 +1,13 @@
-/* TCP connections: what passes between a connection of lwIP and a host's socket.
- *
- * Towards the host bytes wait in lwIP's own buffers; the far end's window opens (tcp_recved) as the
- * host takes them. From the host no more is read than lwIP has room for. An end of either passes on
- * once all before it has, and a reset at once.
- */
-#include <errno.h>
+/* TCP connections from their beginning to their end. The bytes in between: relay.c. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "inside.h"
-#include "lwip/priv/tcp_priv.h"
+#include "connection.h"
 #include "lwip/timeouts.h"
 
-#define PIECES 1024 /* that wait for the host; small ones may fill less than the window */
-#define PARTS 64
-/* What a turn of the event loop is spent on: of one connection, and of all. */
-#define TURN_BYTES (256u << 10)
-#define TURN_TOTAL (2u << 20)
+#define TURN_TOTAL (2u << 20) /* bytes that a turn of the event loop is spent on */
+#define HELD_TOTAL (128u << 20) /* bytes that wait for hosts */
 #define SWEEP_MS 10000
 /* A connection with one end closed and nothing passing has been left by the other. */
 #define HALF_CLOSED_MS (10 * 60 * 1000)
@@ -27,24 +17,7 @@
 #define KEEP_COUNT 4
 #define PORT_TRIES 32
 
-struct connection {
-    uint32_t id, slot, listener;
-    struct tcp_pcb *pcb; /* NULL: lwIP has let go of it */
-    int fd;              /* -1: not joined */
-    int event;           /* that Python is to take; 0: none */
-    bool connecting, was_reset;
-    bool readable, writable;
-    bool host_ended, told_overlay; /* end of file read, FIN sent */
-    bool overlay_ended, told_host; /* FIN received, SHUT_WR done */
-    bool marked;
-    struct connection *next_marked;
-    uint64_t active_at;
-    stack_address remote;
-    uint32_t first, count, used; /* used: bytes of the first piece that are gone already */
-    struct pbuf *pieces[PIECES];
-};
-
-static void mark(struct connection *connection)
+void connection_mark(struct connection *connection)
 {
     struct stack *stack = the_stack;
     if (connection->marked)
@@ -78,8 +51,9 @@ static struct connection *make(struct stack *stack)
     uint32_t slot = 0;
     while (slot < MAX_CONNECTIONS && stack->connections[slot])
         slot++;
-    if (slot == MAX_CONNECTIONS)
+    if (stack->connection_count >= stack->max_connections || slot == MAX_CONNECTIONS)
         return NULL;
+    crowd_trim(stack);
     struct connection *connection = calloc(1, sizeof *connection);
     if (!connection)
         return NULL;
@@ -106,13 +80,21 @@ static struct tcp_pcb *let_go(struct connection *connection)
     return pcb;
 }
 
+/* What Python is to take of it, 0 for nothing. */
+static void tell(struct stack *stack, struct connection *connection, int event)
+{
+    stack->untold += (event != 0) - (connection->event != 0);
+    connection->event = event;
+}
+
 static void discard(struct connection *connection)
 {
     for (; connection->count; connection->count--)
         pbuf_free(connection->pieces[connection->first++ % PIECES]);
+    the_stack->held -= connection->held;
 }
 
-static void end(struct stack *stack, struct connection *connection, bool reset)
+void connection_end(struct stack *stack, struct connection *connection, bool reset)
 {
     struct tcp_pcb *pcb = let_go(connection);
     if (pcb && reset)
@@ -129,6 +111,12 @@ static void end(struct stack *stack, struct connection *connection, bool reset)
     }
     if (connection->marked)
         unmark(stack, connection);
+    tell(stack, connection, 0);
+    stack->queued -= connection->queued;
+    if (connection->incoming) {
+        stack->incoming--;
+        stack->sources[connection->source]--;
+    }
     stack->connections[connection->slot] = NULL;
     stack->connection_count--;
     free(connection);
@@ -138,7 +126,7 @@ void connections_close(struct stack *stack)
 {
     for (uint32_t i = 0; i < MAX_CONNECTIONS; i++)
         if (stack->connections[i])
-            end(stack, stack->connections[i], true);
+            connection_end(stack, stack->connections[i], true);
 }
 
 uint32_t stack_connections(const struct stack *stack)
@@ -158,15 +146,19 @@ static err_t on_received(void *argument, struct tcp_pcb *pcb, struct pbuf *piece
         if (connection->count == PIECES)
             return ERR_MEM; /* lwIP keeps it and offers it again */
         connection->pieces[(connection->first + connection->count++) % PIECES] = piece;
+        connection->held += piece->tot_len;
+        the_stack->held += piece->tot_len;
+        if (the_stack->held > HELD_TOTAL)
+            crowd_relieve(the_stack);
     }
-    mark(connection);
+    connection_mark(connection);
     return ERR_OK;
 }
 
 static err_t on_sent(void *argument, struct tcp_pcb *pcb, u16_t length)
 {
     (void)pcb, (void)length;
-    mark(argument);
+    connection_mark(argument);
     return ERR_OK;
 }
 
@@ -176,13 +168,18 @@ static void on_error(void *argument, err_t error)
     connection->pcb = NULL;
     if (connection->connecting) {
         connection->connecting = false;
-        connection->event = error == ERR_RST ? STACK_REFUSED : STACK_TIMED_OUT;
+        tell(the_stack, connection, error == ERR_RST ? STACK_REFUSED : STACK_TIMED_OUT);
     } else if (error == ERR_CLSD) {
         connection->overlay_ended = true; /* both ends have closed, all is acknowledged */
     } else {
         connection->was_reset = true;
     }
-    mark(connection);
+    connection_mark(connection);
+}
+
+struct connection *connection_of(const struct tcp_pcb *pcb)
+{
+    return pcb->recv == on_received ? pcb->callback_arg : NULL;
 }
 
 static void take_on(struct connection *connection, struct tcp_pcb *pcb)
@@ -206,18 +203,22 @@ static err_t on_connected(void *argument, struct tcp_pcb *pcb, err_t error)
     struct connection *connection = argument;
     (void)pcb, (void)error;
     connection->connecting = false;
-    connection->event = STACK_CONNECTED;
+    tell(the_stack, connection, STACK_CONNECTED);
     return ERR_OK;
 }
 
 bool connection_accepted(struct stack *stack, struct tcp_pcb *pcb, uint32_t listener)
 {
-    struct connection *connection = make(stack);
+    struct connection *connection = crowd_admits(stack, &pcb->remote_ip) ? make(stack) : NULL;
     if (!connection)
         return false;
     take_on(connection, pcb);
     connection->listener = listener;
-    connection->event = STACK_ACCEPTED;
+    connection->incoming = true;
+    connection->source = crowd_source(stack, &pcb->remote_ip);
+    stack->incoming++;
+    stack->sources[connection->source]++;
+    tell(stack, connection, STACK_ACCEPTED);
     stack_address_from_lwip(&pcb->remote_ip, pcb->remote_port, &connection->remote);
     return true;
 }
@@ -246,7 +247,7 @@ uint32_t stack_connect(struct stack *stack, const stack_address *address)
             return connection->id;
         }
     }
-    end(stack, connection, true);
+    connection_end(stack, connection, true);
     stack_settle(stack);
     return 0;
 }
@@ -263,14 +264,14 @@ bool stack_join(struct stack *stack, uint32_t id, int fd, const uint8_t *first, 
         (length &&
          tcp_write(connection->pcb, first, (u16_t)length, TCP_WRITE_FLAG_COPY) != ERR_OK)) {
         epoll_ctl(stack->epoll, EPOLL_CTL_DEL, fd, NULL);
-        end(stack, connection, true);
+        connection_end(stack, connection, true);
         stack_settle(stack);
         return false;
     }
     connection->fd = fd;
-    connection->event = 0;
+    tell(stack, connection, 0);
     connection->readable = connection->writable = true;
-    mark(connection);
+    connection_mark(connection);
     connections_pump(stack);
     stack_settle(stack);
     return true;
@@ -281,13 +282,13 @@ void stack_drop(struct stack *stack, uint32_t id)
     ENTER(stack, );
     struct connection *connection = find(stack, id);
     if (connection && connection->fd < 0)
-        end(stack, connection, true);
+        connection_end(stack, connection, true);
     stack_settle(stack);
 }
 
 bool connections_take_event(struct stack *stack, stack_event *event)
 {
-    for (uint32_t i = 0; i < MAX_CONNECTIONS; i++) {
+    for (uint32_t i = 0; stack->untold && i < MAX_CONNECTIONS; i++) {
         uint32_t slot = stack->next_event++ % MAX_CONNECTIONS;
         struct connection *connection = stack->connections[slot];
         if (!connection || !connection->event)
@@ -296,142 +297,15 @@ bool connections_take_event(struct stack *stack, stack_event *event)
                                .id = connection->id,
                                .listener = connection->listener,
                                .remote = connection->remote};
-        connection->event = 0;
+        tell(stack, connection, 0);
         if (event->what == STACK_REFUSED || event->what == STACK_TIMED_OUT)
-            end(stack, connection, true);
+            connection_end(stack, connection, true);
         return true;
     }
     return false;
 }
 
-/* --- the bytes --------------------------------------------------------------------------------- */
-
-static void taken(struct connection *connection, size_t length)
-{
-    for (size_t left = length; connection->pcb && left;) {
-        u16_t some = (u16_t)LWIP_MIN(left, UINT16_MAX);
-        tcp_recved(connection->pcb, some);
-        left -= some;
-    }
-    while (length) {
-        struct pbuf *piece = connection->pieces[connection->first % PIECES];
-        size_t here = LWIP_MIN(length, piece->tot_len - (size_t)connection->used);
-        length -= here;
-        connection->used += (uint32_t)here;
-        if (connection->used == piece->tot_len) {
-            pbuf_free(piece);
-            connection->first++;
-            connection->count--;
-            connection->used = 0;
-        }
-    }
-}
-
-/* The pieces that wait, as so many parts. */
-static size_t gather(const struct connection *connection, struct iovec *parts)
-{
-    size_t used = connection->used, filled = 0;
-    for (uint32_t i = 0; i < connection->count; i++) {
-        const struct pbuf *part = connection->pieces[(connection->first + i) % PIECES];
-        for (; part && filled < PARTS; part = part->next) {
-            if (part->len <= used) {
-                used -= part->len;
-                continue;
-            }
-            parts[filled++] = (struct iovec){(uint8_t *)part->payload + used, part->len - used};
-            used = 0;
-        }
-    }
-    return filled;
-}
-
-/* False where the host has broken off. */
-static bool give_host(struct stack *stack, struct connection *connection)
-{
-    while (connection->writable && connection->count) {
-        struct iovec parts[PARTS];
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = gather(connection, parts)};
-        ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent > 0) {
-            taken(connection, (size_t)sent);
-            stack->turn_bytes += (size_t)sent;
-        } else if (errno == EAGAIN) {
-            connection->writable = false;
-        } else if (errno != EINTR) {
-            return false;
-        }
-    }
-    if (!connection->count && connection->overlay_ended && !connection->told_host) {
-        shutdown(connection->fd, SHUT_WR);
-        connection->told_host = true;
-    }
-    return true;
-}
-
-/* How many bytes lwIP will take for sure. */
-static size_t room(const struct tcp_pcb *pcb)
-{
-    size_t segment = LWIP_MIN(pcb->mss, pcb->snd_wnd_max / 2);
-    if (!segment)
-        segment = LWIP_MAX(pcb->mss, 1);
-    size_t queued = pcb->snd_queuelen + 4u;
-    size_t pieces = queued < TCP_SND_QUEUELEN ? (TCP_SND_QUEUELEN - queued) / 2 : 0;
-    size_t bytes = LWIP_MIN(pcb->snd_buf, pieces * segment);
-    /* Not in driblets, unless there is nothing to wait for. */
-    return bytes < segment && pcb->snd_queuelen ? 0 : bytes;
-}
-
-/* False where the host has broken off. */
-static bool take_host(struct stack *stack, struct connection *connection)
-{
-    struct tcp_pcb *pcb = connection->pcb;
-    for (size_t budget = TURN_BYTES; connection->readable && !connection->host_ended;) {
-        if (!budget) {
-            mark(connection);
-            break;
-        }
-        size_t wanted = LWIP_MIN(LWIP_MIN(room(pcb), budget), sizeof stack->scratch);
-        if (!wanted)
-            break;
-        ssize_t got = recv(connection->fd, stack->scratch, wanted, MSG_DONTWAIT);
-        if (got > 0) {
-            budget -= (size_t)got;
-            stack->turn_bytes += (size_t)got;
-            if (tcp_write(pcb, stack->scratch, (u16_t)got, TCP_WRITE_FLAG_COPY) != ERR_OK)
-                return false;
-        } else if (got == 0) {
-            connection->host_ended = true;
-        } else if (errno == EAGAIN) {
-            connection->readable = false;
-        } else if (errno != EINTR) {
-            return false;
-        }
-    }
-    if (connection->host_ended && !connection->told_overlay)
-        connection->told_overlay = tcp_shutdown(pcb, 0, 1) == ERR_OK;
-    return true;
-}
-
-static void pump(struct stack *stack, struct connection *connection)
-{
-    if (connection->fd < 0) /* Python has yet to say what becomes of it. */
-        return;
-    connection->active_at = stack_now();
-    if (connection->was_reset || !give_host(stack, connection)) {
-        end(stack, connection, true);
-        return;
-    }
-    if (connection->pcb && !take_host(stack, connection)) {
-        end(stack, connection, true);
-        return;
-    }
-    struct tcp_pcb *pcb = connection->pcb;
-    /* The rest of what is to be sent holds on to its place here, so that all of it is bounded. */
-    if (connection->told_host && (!pcb || (connection->told_overlay && pcb->snd_buf == TCP_SND_BUF)))
-        end(stack, connection, false);
-    else if (pcb)
-        tcp_output(pcb);
-}
+/* --- turns ------------------------------------------------------------------------------------- */
 
 void connections_pump(struct stack *stack)
 {
@@ -446,7 +320,7 @@ void connections_pump(struct stack *stack)
         if (!stack->marked)
             stack->marked_end = &stack->marked;
         connection->marked = false;
-        pump(stack, connection);
+        connection_pump(stack, connection);
         if (last || stack->turn_bytes > TURN_TOTAL)
             break;
     }
@@ -462,7 +336,7 @@ void connections_ready(struct stack *stack, uint32_t slot, uint32_t events)
         connection->readable = true;
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         connection->writable = true;
-    mark(connection);
+    connection_mark(connection);
 }
 
 void connections_sweep(void *argument)
@@ -475,7 +349,7 @@ void connections_sweep(void *argument)
             (connection->host_ended || connection->overlay_ended) &&
             now - connection->active_at > HALF_CLOSED_MS) {
             connection->was_reset = true;
-            mark(connection);
+            connection_mark(connection);
         }
     }
     sys_timeout(SWEEP_MS, connections_sweep, stack);

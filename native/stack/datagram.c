@@ -33,6 +33,7 @@ static void on_received(void *argument, struct udp_pcb *pcb, struct pbuf *data,
     (void)pcb;
     if (udp->count == WAITING) {
         pbuf_free(data); /* as a full socket buffer would */
+        the_stack->counts.datagrams_full++;
         return;
     }
     struct datagram *datagram = &udp->waiting[(udp->first + udp->count++) % WAITING];

@@ -29,7 +29,8 @@
 #error "lwIP 2.1.3 or newer is needed"
 #endif
 
-#define MAX_CONNECTIONS 256
+#define MAX_CONNECTIONS 2048
+#define SOURCES 1024 /* places that addresses count at, crowd.c */
 #define MAX_LISTENERS 64
 #define MAX_UDP 128
 #define MAX_FRAME 65535
@@ -77,7 +78,13 @@ struct stack {
     bool has_gateway6;
     struct frames frames;
     struct connection *connections[MAX_CONNECTIONS];
-    uint32_t connection_count, generation;
+    uint32_t max_connections, max_incoming; /* no more at a time, and of those that come to us */
+    uint32_t connection_count, incoming, generation;
+    uint32_t untold; /* connections that have an event */
+    uint16_t sources[SOURCES]; /* connections that came from there */
+    uint64_t source_key;
+    size_t queued, held; /* bytes of all connections, out and in */
+    stack_counts counts;
     struct connection *marked, **marked_end;
     size_t turn_bytes; /* that passed in this turn */
     struct listener *listeners[MAX_LISTENERS];

@@ -3,7 +3,7 @@
 
 #include "inside.h"
 
-#define BACKLOG 64 /* handshakes under way at a time */
+#define BACKLOG 128 /* handshakes under way at a time */
 
 struct listener {
     uint32_t id;

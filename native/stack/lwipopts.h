@@ -73,7 +73,7 @@
 #define TCP_SNDQUEUELOWAT 2048
 #define TCP_WND_UPDATE_THRESHOLD (64 * 1024)
 #define TCP_QUEUE_OOSEQ 1
-#define TCP_OOSEQ_MAX_PBUFS 512
+#define TCP_OOSEQ_PBUFS_LIMIT(pcb) stack_out_of_order_room()
 #define LWIP_TCP_SACK_OUT 1
 #define LWIP_TCP_MAX_SACK_NUM 4
 #define LWIP_TCP_TIMESTAMPS 0

@@ -1,4 +1,4 @@
-/* Who on the link answers. */
+/* Who on the link answers, and who is not listened to. */
 #include "hooks.h"
 #include "inside.h"
 #include "lwip/etharp.h"
@@ -33,4 +33,27 @@ bool stack_answers(struct stack *stack, const stack_address *address)
                    (IP_IS_V6(&ip) ? answers6(stack, ip_2_ip6(&ip)) : answers4(stack, ip_2_ip4(&ip)));
     stack->trapped = false;
     return answers;
+}
+
+/* The linker has nd6_input() called so, and what calls it call the one below: whatever headers or
+ * fragments a message came in, here is what it is. Routers have no say in a configuration that is
+ * static. */
+void __real_nd6_input(struct pbuf *, struct netif *);
+
+void __wrap_nd6_input(struct pbuf *message, struct netif *netif)
+{
+    const struct icmp6_hdr *header = message->payload;
+    bool router = header->type == ICMP6_TYPE_RA || header->type == ICMP6_TYPE_RD;
+    /* RFC 8201, 4: never less than any link takes. lwIP believes all, and would cut to pieces of 0. */
+    uint32_t mtu = header->type == ICMP6_TYPE_PTB ? lwip_ntohl(header->data) : IP6_MIN_MTU_LENGTH;
+    bool absurd = mtu < IP6_MIN_MTU_LENGTH || mtu > netif->mtu;
+    if (!router && !absurd) {
+        __real_nd6_input(message, netif);
+        return;
+    }
+    if (router)
+        the_stack->counts.router_messages++;
+    else
+        the_stack->counts.mtu_refused++;
+    pbuf_free(message);
 }

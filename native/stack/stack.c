@@ -5,13 +5,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "inside.h"
+#include "connection.h"
 #include "lwip/etharp.h"
 #include "lwip/ethip6.h"
 #include "lwip/mld6.h"
+#include "lwip/prot/ip6.h"
 #include "lwip/timeouts.h"
 
 #define SWEEP_MS 10000
+#define UNFRAGMENTED 256 /* bytes of headers between that of IPv6 and that of a fragment */
+#define OUT_OF_ORDER 512
+#define OUT_OF_ORDER_TOTAL 65536
 #define EVENTS_AT_ONCE 64
 
 struct stack *the_stack;
@@ -133,16 +137,6 @@ const ip6_addr_t *stack_next_hop6(struct netif *netif, const ip6_addr_t *destina
     return stack->has_gateway6 ? &stack->gateway6 : destination;
 }
 
-int stack_refuse6(struct pbuf *packet)
-{
-    /* Right behind the fixed header, where all honest ones have it. */
-    const uint8_t *bytes = packet->payload;
-    bool refused = packet->len > 40 && bytes[6] == 58 && (bytes[40] == 134 || bytes[40] == 137);
-    if (refused)
-        pbuf_free(packet);
-    return refused;
-}
-
 /* --- life -------------------------------------------------------------------------------------- */
 
 static err_t set_up(struct netif *netif)
@@ -160,7 +154,7 @@ static err_t set_up(struct netif *netif)
     return ERR_OK;
 }
 
-struct stack *stack_open(int frames, const uint8_t *mac, uint16_t mtu)
+struct stack *stack_open(int frames, const uint8_t *mac, uint16_t mtu, uint32_t connections)
 {
     if (the_stack)
         return NULL;
@@ -172,6 +166,9 @@ struct stack *stack_open(int frames, const uint8_t *mac, uint16_t mtu)
     stack->marked_end = &stack->marked;
     memcpy(stack->mac, mac, 6);
     stack->mtu = mtu;
+    stack->max_connections = LWIP_MIN(connections, MAX_CONNECTIONS);
+    stack->max_incoming = LWIP_MAX(stack->max_connections / 2, 1);
+    stack->source_key = (uint64_t)stack_random() << 32 | stack_random();
     stack->epoll = epoll_create1(EPOLL_CLOEXEC);
     stack->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = ABOUT_TIMER};
@@ -205,6 +202,7 @@ static void take_down(struct stack *stack)
     connections_close(stack);
     listeners_close(stack);
     udp_sockets_close(stack);
+    crowd_clear();
     frames_flush(stack);
     sys_untimeout(connections_sweep, stack);
     netif_remove(&stack->netif);
@@ -231,9 +229,56 @@ const char *stack_failure(const struct stack *stack)
     return stack->failure;
 }
 
+void stack_count(const struct stack *stack, stack_counts *counts)
+{
+    *counts = stack->counts;
+}
+
 int stack_descriptor(const struct stack *stack)
 {
     return stack->epoll;
+}
+
+/* --- where lwIP asks ---------------------------------------------------------------------------- */
+
+int stack_look_at_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header, uint16_t length,
+                          uint16_t contiguous)
+{
+    if (pcb->state == LISTEN) {
+        if (TCPH_FLAGS(header) & TCP_SYN)
+            crowd_trim_handshakes(the_stack, (const struct tcp_pcb_listen *)pcb);
+        return ERR_OK;
+    }
+    struct connection *connection = pcb->state == TIME_WAIT ? NULL : connection_of(pcb);
+    if (connection && length && length == contiguous)
+        recovery_note(connection, (const uint8_t *)(header + 1), length);
+    return ERR_OK;
+}
+
+int stack_refuse_fragment6(struct pbuf *packet)
+{
+    const uint8_t *bytes = packet->payload;
+    uint32_t at = IP6_HLEN, end = LWIP_MIN(packet->len, IP6_HLEN + (bytes[4] << 8 | bytes[5]));
+    uint8_t header = bytes[6];
+    while (end - at >= IP6_FRAG_HLEN && (header == IP6_NEXTH_HOPBYHOP || header == IP6_NEXTH_ROUTING ||
+                                         header == IP6_NEXTH_DESTOPTS)) {
+        header = bytes[at];
+        at = LWIP_MIN(at + 8 * (1u + bytes[at + 1]), end);
+    }
+    if (header != IP6_NEXTH_FRAGMENT || end - at < IP6_FRAG_HLEN)
+        return 0; /* none, or lwIP sees that it is not all there */
+    uint32_t offset = (bytes[at + 2] << 8 | bytes[at + 3]) & IP6_FRAG_OFFSET_MASK;
+    if (at <= IP6_HLEN + UNFRAGMENTED && offset + (end - at) <= UINT16_MAX - IP6_HLEN - UNFRAGMENTED)
+        return 0;
+    the_stack->counts.fragments_refused++;
+    pbuf_free(packet);
+    return 1;
+}
+
+uint16_t stack_out_of_order_room(void)
+{
+    uint32_t shares = LWIP_MAX(the_stack->connection_count, 1);
+    return (uint16_t)LWIP_MIN(OUT_OF_ORDER, LWIP_MAX(OUT_OF_ORDER_TOTAL / shares, 16));
 }
 
 /* --- turns ------------------------------------------------------------------------------------- */

@@ -23,9 +23,11 @@ typedef struct {
 
 /* --- life -------------------------------------------------------------------------------------- */
 
-/* `frames` is a non-blocking socket of a bare frame a message, the caller's to close after the stack.
- * NULL where there is no memory, or a stack already. */
-struct stack *stack_open(int frames, const uint8_t *mac, uint16_t mtu);
+/* `frames` is a non-blocking socket of a bare frame a message, the caller's to close after the stack;
+ * there are at most so many connections at a time, and never more than 2048; half of them may be such as
+ * came to a listener, and an eighth from one address. NULL where there is no memory, or a stack already.
+ */
+struct stack *stack_open(int frames, const uint8_t *mac, uint16_t mtu, uint32_t connections);
 void stack_close(struct stack *); /* resets all connections */
 /* Once, with the addresses; the prefix is in bits. False where there are too many. */
 bool stack_add_address(struct stack *, const stack_address *, uint8_t prefix);
@@ -39,6 +41,21 @@ const char *stack_failure(const struct stack *);
 int stack_descriptor(const struct stack *);
 /* A bounded turn: frames, timers, the bytes of connections. */
 void stack_serve(struct stack *);
+
+/* What was refused or given up for want of room, or for being a router's. */
+typedef struct {
+    uint64_t handshakes_full;       /* half-open ones, the oldest of whoever has most */
+    uint64_t connections_refused;   /* that came */
+    uint64_t connections_gave_way;  /* silent ones, or of whoever has most, for one that came */
+    uint64_t time_wait_full;        /* forgotten before their time */
+    uint64_t orphans_full;          /* closed ones whose last segment is not acknowledged */
+    uint64_t memory_full;           /* connections reset whose host did not read */
+    uint64_t datagrams_full;        /* that a UDP socket had no room for */
+    uint64_t router_messages;       /* advertisements and redirects */
+    uint64_t mtu_refused;           /* path MTUs that cannot be */
+    uint64_t fragments_refused;     /* of IPv6, whose whole would be too large */
+} stack_counts;
+void stack_count(const struct stack *, stack_counts *);
 
 /* --- events ------------------------------------------------------------------------------------ */
 

@@ -15,9 +15,16 @@ SYN, ACK, FIN, RST, PUSH = 2, 16, 1, 4, 8
 PORT = 80
 
 
-def packet(family: int, protocol: int, payload: bytes, checksum_at: int | None = None) -> bytes:
-    """A frame with a packet from the far end to ours; the checksum is filled in."""
-    source, ours = address(FAR[family]).packed, address(OURS[family]).packed
+def packet(
+    family: int,
+    protocol: int,
+    payload: bytes,
+    checksum_at: int | None = None,
+    source_ip: str | None = None,
+) -> bytes:
+    """A frame with a packet from the far end, or from ``source_ip``, to ours, its checksum filled
+    in."""
+    source, ours = address(source_ip or FAR[family]).packed, address(OURS[family]).packed
     if checksum_at is not None:
         total = ip.partial_sum(payload)
         if protocol != ICMP:
@@ -37,11 +44,12 @@ def segment(
     data: bytes = b"",
     options: bytes = b"",
     to: int = PORT,
+    source: str | None = None,
 ) -> bytes:
     head = struct.pack(
         "!HHIIBBHHH", port, to, seq, ack, (5 + len(options) // 4) << 4, flags, 65535, 0, 0
     )
-    return packet(family, TCP, head + options + data, 16)
+    return packet(family, TCP, head + options + data, 16, source)
 
 
 def ping(family: int) -> bytes:

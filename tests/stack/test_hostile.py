@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import socket
 import struct
-from collections.abc import Awaitable, Callable
-from ipaddress import ip_interface
 
 import pytest
 
@@ -23,90 +20,17 @@ from tests.stack.frames import (
     THEIRS,
     TYPES,
     UDP,
-    introductions,
     packet,
     ping,
     segment,
     templates,
 )
-from tests.stack.rig import MAC, MTU, OURS, address
+from tests.stack.rig import FAR, MAC, MTU, OURS, address
+from tests.stack.wire import SCALING, Wire, assert_alive, introduced, on_wire
 from wgvx.stack.glue import Connection, Stack, StackMissing
 from wgvx.vxlan import ip
 
 pytestmark = pytest.mark.usefixtures("built")
-
-
-class Wire:
-    """A stack, and the far end of its descriptor."""
-
-    def __init__(self) -> None:
-        self.end, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (self.end, self._theirs):
-            end.setblocking(False)
-        self.failed: list[str] = []
-        self.hosts: list[socket.socket] = []
-        self.stack = Stack(
-            self._theirs.fileno(),
-            mac=MAC,
-            mtu=MTU,
-            addresses=[ip_interface(f"{OURS[4]}/24"), ip_interface(f"{OURS[6]}/64")],
-            failed=self.failed.append,
-        )
-
-    def send(self, frame: bytes) -> None:
-        """A frame to the stack, at once; what it sends is thrown away where it is too much."""
-        for _ in range(100):
-            try:
-                self.end.send(frame)
-            except BlockingIOError:
-                self.turn()
-                self.received()
-            else:
-                return
-
-    def turn(self) -> None:
-        self.stack._serve()
-
-    def received(self) -> list[bytes]:
-        frames = []
-        while True:
-            try:
-                frames.append(self.end.recv(65535))
-            except BlockingIOError:
-                return frames
-
-    def close(self) -> None:
-        self.stack.close()
-        for end in (self.end, self._theirs, *self.hosts):
-            end.close()
-
-
-def on_wire(test: Callable[[Wire], Awaitable[None]]) -> None:
-    async def whole() -> None:
-        wire = Wire()
-        try:
-            await test(wire)
-            assert wire.failed == []
-        finally:
-            wire.close()
-
-    asyncio.run(whole())
-
-
-def introduced(wire: Wire) -> None:
-    """The stack knows where the far end is."""
-    for frame in introductions():
-        wire.send(frame)
-    wire.turn()
-
-
-def assert_alive(wire: Wire) -> None:
-    introduced(wire)
-    wire.received()
-    for family in (4, 6):
-        wire.send(ping(family))
-        wire.turn()
-        assert any(b"ping" in frame for frame in wire.received()), f"no answer of IPv{family}"
 
 
 def mutated(frame: bytes, chance: random.Random) -> bytes:
@@ -145,7 +69,7 @@ def established(wire: Wire) -> list[bytes]:
     """Segments of a connection that is there, joined to a host's socket that reads nothing."""
     accepted: list[Connection] = []
     wire.stack.listen(None, PORT, lambda connection, _: accepted.append(connection))
-    wire.send(segment(4, SYN, options=bytes.fromhex("020405220103030704020101")))
+    wire.send(segment(4, SYN, options=SCALING))
     wire.turn()
     (answer,) = [frame for frame in wire.received() if len(frame) > 47 and frame[47] == SYN | ACK]
     ack = struct.unpack_from("!I", answer, 38)[0] + 1 & 0xFFFFFFFF
@@ -181,45 +105,6 @@ def test_garbage_does_it_no_harm(seed: int) -> None:
     on_wire(test)
 
 
-def test_a_flood_of_syns_leaves_no_more_than_the_backlog() -> None:
-    async def test(wire: Wire) -> None:
-        wire.stack.listen(None, PORT, lambda connection, _: connection.close())
-        introduced(wire)
-        wire.received()
-        answered = 0
-        for port in range(1000, 2000):
-            wire.send(segment(4, SYN, port=port))
-            wire.turn()
-            answered += sum(frame[47] == SYN | ACK for frame in wire.received() if len(frame) > 47)
-        assert answered <= 64
-        assert wire.stack.connections == 0
-        assert_alive(wire)
-
-    on_wire(test)
-
-
-def test_connections_are_bounded() -> None:
-    async def test(wire: Wire) -> None:
-        held = []
-        wire.stack.listen(None, PORT, lambda connection, _: held.append(connection))
-        introduced(wire)
-        for port in range(1000, 1400):
-            wire.send(segment(4, SYN, port=port))
-            wire.turn()
-            for frame in wire.received():
-                if len(frame) > 47 and frame[47] == SYN | ACK:
-                    (isn,) = struct.unpack_from("!I", frame, 38)
-                    wire.send(segment(4, ACK, port=port, seq=2, ack=isn + 1 & 0xFFFFFFFF))
-            wire.turn()
-        assert len(held) == wire.stack.connections == 256
-        for connection in held:
-            connection.close()
-        assert wire.stack.connections == 0
-        assert_alive(wire)
-
-    on_wire(test)
-
-
 def test_frames_for_others_are_not_looked_at() -> None:
     async def test(wire: Wire) -> None:
         introduced(wire)
@@ -232,20 +117,91 @@ def test_frames_for_others_are_not_looked_at() -> None:
     on_wire(test)
 
 
-def test_routers_and_redirects_have_no_say() -> None:
+ROUTER = "fe80::2"
+ADVERTISEMENT = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+REDIRECT = struct.pack("!BBHI", 137, 0, 0, 0) + address("fe80::2").packed + address("::").packed
+
+
+def from_router(message: bytes, hide: str) -> list[bytes]:
+    """Frames of a message from the router, plain, or with a header of another kind in between."""
+    source, ours = address(ROUTER).packed, address(OURS[6]).packed
+    total = ip.pseudo_sum(source, ours, ICMP6, len(message)) + ip.partial_sum(message)
+    message = message[:2] + ip.complement(total).to_bytes(2, "big") + message[4:]
+    options = bytes((ICMP6, 0, 1, 4, 0, 0, 0, 0))
+    cut = len(message) // 16 * 8
+    # The first to come says what the whole is, though it is not the first in it.
+    parts = [(cut, 0, ICMP6, message[cut:]), (0, 1, TCP, message[:cut])]
+    packets = {
+        "nothing": [(ICMP6, message)],
+        "destination options": [(60, options + message)],
+        "hop-by-hop and destination options": [(0, b"\x3c" + options[1:] + options + message)],
+        "fragments": [
+            (44, struct.pack("!BBHI", kind, 0, at | more, 7) + part)
+            for at, more, kind, part in parts
+        ],
+    }
+    return [packet(6, protocol, payload, source_ip=ROUTER) for protocol, payload in packets[hide]]
+
+
+@pytest.mark.parametrize(
+    "hide",
+    ["nothing", "destination options", "hop-by-hop and destination options", "fragments"],
+)
+@pytest.mark.parametrize("message", [ADVERTISEMENT, REDIRECT])
+def test_routers_and_redirects_have_no_say(message: bytes, hide: str) -> None:
     async def test(wire: Wire) -> None:
         introduced(wire)
-        advertised = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
-        frame = bytearray(packet(6, ICMP6, advertised))
-        source = bytes.fromhex("fe800000000000000000000000000002")
-        ours = address(OURS[6]).packed
-        frame[22:38] = source
-        total = ip.pseudo_sum(source, ours, ICMP6, len(advertised)) + ip.partial_sum(advertised)
-        frame[56:58] = ip.complement(total).to_bytes(2, "big")
-        wire.send(bytes(frame))
+        for frame in from_router(message, hide):
+            wire.send(frame)
         wire.turn()
+        assert wire.stack.counters()["router_messages"] == 1
         with pytest.raises(OSError, match="no route"):
             wire.stack.check_route(address("2001:db8::1"))
+        assert_alive(wire)
+
+    on_wire(test)
+
+
+@pytest.mark.parametrize("mtu", [0, 1, 40, 47, 48, 56, 1279, 1351, 65535, 0xFFFFFFFF])
+def test_a_path_mtu_that_cannot_be_is_not_believed(mtu: int) -> None:
+    async def test(wire: Wire) -> None:
+        introduced(wire)
+        udp = wire.stack.open_udp(lambda *_: None)
+        udp.send(bytes(4000), address(FAR[6]), 9)
+        wire.received()
+        original = ip.build(address(OURS[6]).packed, address(FAR[6]).packed, UDP, bytes(100))
+        wire.send(packet(6, ICMP6, struct.pack("!BBHI", 2, 0, 0, mtu) + original, 2))
+        wire.turn()
+        udp.send(bytes(4000), address(FAR[6]), 9)
+        frames = wire.received()
+        assert [len(frame) for frame in frames] == [1358, 1358, 1358, 182]
+        assert wire.stack.counters()["mtu_refused"] == 1
+        udp.close()
+
+    on_wire(test)
+
+
+@pytest.mark.parametrize("end", [65200, 65400, 65500, 65535, 65536, 70000])
+def test_a_datagram_in_fragments_may_be_too_large(end: int) -> None:
+    async def test(wire: Wire) -> None:
+        introduced(wire)
+        step = 1048
+        options = bytes((44, 30, 1, 244)) + bytes(244)
+        for family, preceded in ((4, False), (6, False), (6, True)):
+            data = struct.pack("!BBHHH", 8 if family == 4 else 128, 0, 0, 1, 1).ljust(end, b"x")
+            for at in range(0, end, step):
+                part, more = data[at : at + step], at + step < end
+                if family == 6:
+                    part = struct.pack("!BBHI", ICMP6, 0, (at & 0xFFFF) | more, 9) + part
+                    hidden = preceded and at == 0
+                    wire.send(packet(6, 60, options + part) if hidden else packet(6, 44, part))
+                    continue
+                frame = bytearray(packet(4, ICMP, part))
+                frame[20:22] = ((at // 8 & 0x1FFF) | 0x2000 * more).to_bytes(2, "big")
+                wire.send(repaired(bytes(frame[:34])) + frame[34:])
+            wire.turn()
+            wire.received()
+        assert bool(wire.stack.counters()["fragments_refused"]) == (end > 65239)
         assert_alive(wire)
 
     on_wire(test)

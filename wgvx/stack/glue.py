@@ -23,6 +23,9 @@ NEIGHBOUR_PATIENCE: Final = 3.0
 
 MAX_DATAGRAM: Final = 65535
 
+MAX_CONNECTIONS: Final = 2048
+"""At a time; half of them may be such as came from the overlay, and an eighth from one address."""
+
 MEND: Final = "build it with `./dev lwip` in a checkout of wgvx, or install wgvx with WGVX_LWIP=DIR"
 
 
@@ -101,6 +104,7 @@ class Stack:
         mtu: int,
         addresses: Iterable[Interface],
         gateways: Iterable[Address] = (),
+        connections: int = MAX_CONNECTIONS,
         failed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._ffi, self._lib = _load()
@@ -112,7 +116,7 @@ class Stack:
         self._udp: dict[int, UdpSocket] = {}
         self._event = self._ffi.new("stack_event *")
         self._buffer = bytearray(MAX_DATAGRAM)
-        self._stack = self._lib.stack_open(frames, mac, mtu)
+        self._stack = self._lib.stack_open(frames, mac, mtu, connections)
         if self._stack == self._ffi.NULL:
             raise StackMissing("there is a stack in this process already, and lwIP is but one")
         for address in self._addresses:
@@ -143,6 +147,15 @@ class Stack:
     def connections(self) -> int:
         """How many there are."""
         return int(self._lib.stack_connections(self._stack)) if self._stack is not None else 0
+
+    def counters(self) -> dict[str, int]:
+        """What was refused or given up, by reason; stack.h says what each is."""
+        if self._stack is None:
+            return {}
+        counts = self._ffi.new("stack_counts *")
+        self._lib.stack_count(self._stack, counts)
+        names = [name for name, _ in self._ffi.typeof("stack_counts").fields]
+        return {name: int(getattr(counts, name)) for name in names}
 
     def has_family(self, version: int) -> bool:
         """Whether it has an address of IPv4 or IPv6."""
