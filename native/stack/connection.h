@@ -11,7 +11,8 @@
 struct recovery {
     bool active;
     uint32_t point;  /* it is over once all before it is acknowledged */
-    uint32_t resent; /* what begins before has been sent again */
+    uint32_t resent; /* what begins before has been sent again, */
+    uint32_t pass;   /* and has arrived before what begins here, or is lost again */
     uint32_t count;
     struct {
         uint32_t left, right;

@@ -103,6 +103,10 @@ static void fill_holes(struct tcp_pcb *pcb, struct recovery *recovery)
 {
     uint32_t highest = recovery->count ? recovery->sacked[recovery->count - 1].right : pcb->lastack;
     unsigned sent = 0;
+    if (TCP_SEQ_GEQ(highest, recovery->pass + (uint32_t)DUPLICATES * pcb->mss)) {
+        recovery->resent = pcb->lastack;
+        recovery->pass = pcb->snd_nxt;
+    }
     for (struct tcp_seg **link = &pcb->unacked; *link && sent < AT_ONCE;) {
         uint32_t number = lwip_ntohl((*link)->tcphdr->seqno);
         bool lost = number == pcb->lastack ||
@@ -143,6 +147,7 @@ void recovery_go_on(struct connection *connection)
         recovery->active = true;
         recovery->point = pcb->snd_nxt;
         recovery->resent = pcb->lastack + 1;
+        recovery->pass = pcb->snd_nxt;
     }
     tcp_set_flags(pcb, TF_INFR);
     pcb->cwnd = pcb->ssthresh + arrived;
