@@ -30,6 +30,7 @@ MAX_MESSAGE: Final = 65536
 AT_ONCE: Final = 32
 """Look-ups at a time, each with a thread; more wait in the socket."""
 END_SECONDS: Final = 5.0
+NOBODY: Final = "nobody looks up names"
 
 
 class Names:
@@ -41,9 +42,12 @@ class Names:
         self._waiting: dict[int, asyncio.Future[list[Place]]] = {}
         self._next = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._gone = False
 
     async def look_up(self, name: EndpointName, *, passive: bool = False) -> list[Place]:
         """All addresses of a name; ``passive``: to bind to. Raises OSError."""
+        if self._gone:
+            raise OSError(NOBODY)
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
@@ -77,23 +81,36 @@ class Names:
             return
         except OSError:
             message = b""
+        try:
+            # What it parses comes from anybody: it may be somebody else's by now.
+            number, found = _parse(message) if message else (0, None)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            message = b""
         if not message:
             log.warning("the process that looks up names is gone: no name is found from now on")
+            self._gone = True
             self._forget()
             for future in self._waiting.values():
                 if not future.done():
-                    future.set_exception(OSError("nobody looks up names"))
+                    future.set_exception(OSError(NOBODY))
             return
-        answer: dict[str, Any] = json.loads(message)
-        future_ = self._waiting.get(answer["id"])
-        if future_ is None or future_.done():
+        waiting = self._waiting.get(number)
+        if waiting is None or waiting.done():
             return
-        if "error" in answer:
-            future_.set_exception(OSError(answer["error"]))
-        else:
-            future_.set_result(
-                [(socket.AddressFamily(f), tuple(address)) for f, address in answer["found"]]
-            )
+        if isinstance(found, OSError):
+            waiting.set_exception(found)
+        elif found is not None:
+            waiting.set_result(found)
+
+
+def _parse(message: bytes) -> tuple[int, list[Place] | OSError]:
+    """Which request it answers, and what. Raises ValueError, TypeError, KeyError or
+    RecursionError."""
+    answer: dict[str, Any] = json.loads(message)
+    number = int(answer["id"])
+    if "error" in answer:
+        return number, OSError(str(answer["error"]))
+    return number, [(socket.AddressFamily(f), tuple(where)) for f, where in answer["found"]]
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
