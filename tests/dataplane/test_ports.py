@@ -249,6 +249,26 @@ def test_a_far_end_that_goes_is_told_once_and_may_come_back(bridge: Bridge, port
     assert bridge.receive(port, 1) == [frame]
 
 
+def test_a_storm_of_connections_changes_nothing(bridge: Bridge) -> None:
+    bridge.send(STREAM, frame_to(BROADCAST, STREAM + 10))
+    assert bridge.receive(TAP, 1)
+    for number in range(100):
+        bridge.connect(STREAM)
+        # Half of a frame, which is not to be taken for the beginning of the next one's.
+        bridge.far[STREAM].send(struct.pack("!I", 1500) + bytes(number))
+        if number % 2:
+            bridge.far[STREAM].close()
+    bridge.connect(STREAM)
+    rows = bridge.plane.fdb_rows(VNI, 0)
+    assert mac(STREAM + 10) in [row.mac for row in rows if row.where == Local(STREAM)]
+    frame = frame_to(STREAM + 10, 11, b"still known")
+    bridge.send(TAP, frame)
+    assert bridge.receive(STREAM, 1) == [frame]
+    whole = frame_to(11, STREAM + 10, b"whole")
+    bridge.send(STREAM, whole)
+    assert bridge.receive(TAP, 1) == [whole]
+
+
 def test_a_length_that_no_frame_has_ends_the_stream(bridge: Bridge) -> None:
     bridge.far[STREAM].send(struct.pack("!I", 65535 + 14 + 8 + 1) + bytes(100))
     assert bridge.gone() == (STREAM, errno.EPROTO)

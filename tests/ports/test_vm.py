@@ -10,11 +10,12 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wgvx.config import DgramAttach, EndpointName, StreamAttach
-from wgvx.ports import vm
+from wgvx.ports import outside, vm
 from wgvx.ports.errors import PortError
 from wgvx.ports.vm import DgramPort, StreamPort, VmPort
 
@@ -132,6 +133,90 @@ def test_the_last_one_to_connect_counts(tmp_path: Path, caplog: pytest.LogCaptur
                     assert first.recv(1) == b""
                     second.send(packed(FRAME))
                     assert await frame_of(port) == FRAME
+
+    run(test)
+
+
+def test_a_storm_of_connections_leaves_the_last_one_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "vm.sock"
+    caplog.set_level("INFO")
+
+    async def test() -> None:
+        port = listening(path)
+        async with opened(port):
+            descriptors = len(list(Path("/proc/self/fd").iterdir()))
+            for number in range(300):
+                before = port.fds
+                with client(path) as connected:
+                    await until(lambda before=before: port.fds not in ((), before))  # type: ignore[misc]
+                    # The most that may be announced, and half of it; every third goes at once.
+                    connected.send(struct.pack("!I", vm.MAX_FRAME) + bytes(30000))
+                    if number % 3:
+                        assert port.read() is None
+                        assert port.write(FRAME)
+                # The loop that reads is not told that it has gone: the next one replaces it.
+            assert len(port._in) < 2 * 30004
+            assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 1
+            with client(path) as connected:
+                before = port.fds
+                await until(lambda: port.fds != before)
+                connected.send(packed(FRAME))
+                assert await frame_of(port) == FRAME
+
+    run(test)
+    assert 2 <= len(caplog.records) <= vm.LINES
+
+
+@pytest.mark.parametrize("length", [0, 1, vm.MAX_FRAME])
+def test_a_frame_may_be_cut_at_each_byte(tmp_path: Path, length: int) -> None:
+    frame = bytes(length)
+
+    async def test() -> None:
+        async with visited(tmp_path / "vm.sock") as (port, connected):
+            whole = packed(frame)
+            for at in range(min(len(whole), 70)):
+                connected.send(whole[at : at + 1])
+                if at + 1 < len(whole):
+                    assert port.read() is None
+            connected.setblocking(False)
+            rest = whole[70:]
+            got = None
+            while got is None:
+                rest = rest[connected.send(rest[:20000]) if rest else 0 :]
+                got = port.read()
+            assert got == frame
+
+    run(test)
+
+
+def test_datagrams_of_strangers_are_not_the_vms(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as guest,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+        ):
+            guest.bind(("127.0.0.1", 0))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind(("127.0.0.1", 0))
+                ours = EndpointName(*probe.getsockname())
+            really = outside.bound
+
+            def bound(*place: Any) -> socket.socket:
+                sock = really(*place)
+                for _ in range(5):  # In the moment before it is connected.
+                    stranger.sendto(b"stranger" * 8, (ours.host, ours.port))
+                return sock
+
+            monkeypatch.setattr(outside, "bound", bound)
+            port = DgramPort(DgramAttach("vm1", ours, EndpointName(*guest.getsockname())))
+            async with opened(port):
+                await until(lambda: port.fds)
+                stranger.sendto(b"stranger" * 8, (ours.host, ours.port))
+                assert port.read() is None
+                guest.sendto(FRAME, (ours.host, ours.port))
+                assert await frame_of(port) == FRAME
 
     run(test)
 

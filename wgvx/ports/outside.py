@@ -62,6 +62,9 @@ def connected_dgram(local: Place, remote: Place) -> socket.socket:
     sock = bound(local)
     try:
         sock.connect(remote[1])
+        with contextlib.suppress(OSError):
+            while True:  # What came before may be anybody's.
+                sock.recv(1)
     except BaseException:
         sock.close()
         raise

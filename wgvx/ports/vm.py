@@ -14,7 +14,9 @@ import logging
 import os
 import socket
 import struct
+import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar, Final
@@ -38,6 +40,10 @@ WAITING: Final = 256 * 1024
 
 BUFFER: Final = 1024 * 1024
 """Bytes of a socket's own buffers, where the system allows as many."""
+
+LINES: Final = 10
+LINES_SECONDS: Final = 60.0
+"""A VM that comes and goes all the time is logged so often in so many seconds, and then no more."""
 
 IN_USE: Final = "another process has this socket"
 
@@ -63,6 +69,7 @@ class VmPort(ABC):
         self._task: asyncio.Task[None] | None = None
         self._missed = False
         """That it is not there was said already."""
+        self._lines: deque[float] = deque(maxlen=LINES)
 
     def fileno(self) -> int:
         return self.fds[0] if self.fds else -1
@@ -92,7 +99,7 @@ class VmPort(ABC):
         """The VM is gone, as an errno told."""
         if self._socket is None:
             return
-        log.info("VM %s is gone: %s", self.name, os.strerror(code))
+        self._say(f"VM {self.name} is gone: {os.strerror(code)}")
         self._missed = True
         self._take(None)
         self._again()
@@ -133,9 +140,16 @@ class VmPort(ABC):
             before.close()
         if connected is not None:
             self.fds = (connected.fileno(),)
-            log.info("VM %s %s", self.name, self._arrival)
+            self._say(f"VM {self.name} {self._arrival}")
             self._missed = False
             self._changed()
+
+    def _say(self, line: str, level: int = logging.INFO) -> None:
+        now = time.monotonic()
+        often = len(self._lines) == LINES and now - self._lines[0] < LINES_SECONDS
+        if not often:
+            self._lines.append(now)
+        log.log(logging.DEBUG if often else level, "%s", line)
 
     def _soon_lost(self, code: int) -> None:
         """From within a call of the data plane, which has to end first."""
@@ -182,9 +196,10 @@ class StreamPort(VmPort):
 
     def _accepted(self, connected: socket.socket) -> None:
         if self._socket is not None:
-            log.warning(
-                "VM %s: another connection to %s takes the place of the one before",
-                *(self.name, self._address),
+            self._say(
+                f"VM {self.name}: another connection to {self._address} takes the place of the one"
+                " before",
+                logging.WARNING,
             )
         self._take(_prepared(connected))
 
