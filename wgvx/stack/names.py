@@ -29,11 +29,17 @@ PORT: Final = 53
 PATIENCE: Final = 3.0
 """Seconds for a resolver to answer before the next one is asked."""
 
+HOST_PATIENCE: Final = 20.0
+"""Seconds for the host's own resolver."""
+
 ROUNDS: Final = 2
 """How often the resolvers are asked, all in turn."""
 
 UDP_PAYLOAD: Final = 1232
 """What an answer may have, EDNS: it fits into any IPv6 path."""
+
+MAX_ANSWER: Final = 4096
+"""Bytes of an answer over TCP that are looked at: to read one of 64 KiB can take a second."""
 
 MAX_NAME: Final = 253
 MAX_ADDRESSES: Final = 16
@@ -68,7 +74,7 @@ class Names:
         """
         with contextlib.suppress(ValueError):
             return [ip_address(host)]
-        if not host or len(host) > MAX_NAME + 1:
+        if not host.isprintable() or not 1 <= len(host) <= MAX_NAME + 1:
             raise NameNotFoundError(errno.ENOENT, "no name that there can be")
         found = await (self._ask_all(host) if self._servers else self._ask_host(host))
         if not found:
@@ -77,7 +83,8 @@ class Names:
 
     async def _ask_host(self, host: str) -> list[Address]:
         try:
-            places = await self._look_up(EndpointName(host, 0))
+            async with asyncio.timeout(HOST_PATIENCE):
+                places = await self._look_up(EndpointName(host, 0))
         except OSError as error:
             raise NameNotFoundError(errno.ENOENT, f"{host}: {error.strerror or error}") from None
         found = [str(address[0]).partition("%")[0] for _, address in places]
@@ -133,8 +140,12 @@ class Names:
     async def _by_udp(self, question: Question, server: Address) -> dns.message.Message:
         future: asyncio.Future[dns.message.Message] = asyncio.get_running_loop().create_future()
 
+        wire = question.to_wire()
+
         def received(data: bytes, address: Address, port: int) -> None:
             if address != server or port != PORT or future.done():
+                return
+            if data[:2] != wire[:2] or len(data) > UDP_PAYLOAD:
                 return
             with contextlib.suppress(dns.exception.DNSException):
                 answer = dns.message.from_wire(
@@ -145,7 +156,7 @@ class Names:
 
         udp = self._stack.open_udp(received)
         try:
-            udp.send(question.to_wire(), server, PORT)
+            udp.send(wire, server, PORT)
             return await future
         finally:
             udp.close()
@@ -160,6 +171,8 @@ class Names:
             wire = question.to_wire()
             await client.send(len(wire).to_bytes(2, "big") + wire)
             length = int.from_bytes(await client.exactly(2), "big")
+            if length > MAX_ANSWER:
+                raise ClientError("more than is taken")
             answer = dns.message.from_wire(await client.exactly(length))
         if not question.is_response(answer):
             raise dns.exception.FormError
