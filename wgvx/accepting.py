@@ -16,11 +16,17 @@ _NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 class Acceptor:
     """Gives each connection to ``accepted``, whose it is then; ``listener`` becomes the acceptor's.
-    To be made in a running loop.
+    ``full`` is called where there is no room for one, and may make some. To be made in a running
+    loop.
     """
 
-    def __init__(self, listener: socket.socket, accepted: Callable[[socket.socket], None]) -> None:
-        self._listener, self._accepted = listener, accepted
+    def __init__(
+        self,
+        listener: socket.socket,
+        accepted: Callable[[socket.socket], None],
+        full: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._listener, self._accepted, self._full = listener, accepted, full
         self._loop = asyncio.get_running_loop()
         self._rest: asyncio.TimerHandle | None = None
         self._watch()
@@ -44,5 +50,6 @@ class Acceptor:
             if error.errno in _NO_ROOM:
                 self._loop.remove_reader(self._listener.fileno())
                 self._rest = self._loop.call_later(REST, self._watch)
+                self._full()
             return
         self._accepted(connected)

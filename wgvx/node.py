@@ -32,6 +32,7 @@ from wgvx.mtu import overlay_mtu, tunnel_mtu
 from wgvx.ports.errors import PortError, PortGone
 from wgvx.ports.make import make_port
 from wgvx.ports.maker import Port, PortMaker
+from wgvx.ports.stack import StackPort
 from wgvx.privilege.confinement import Confinement, confine
 from wgvx.privilege.errands import Errands, HelpedErrands
 from wgvx.privilege.plan import make_plan, needs
@@ -170,6 +171,9 @@ class Node:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        for device in self.devices.values():
+            if isinstance(device, StackPort):
+                await device.goodbye()
         if self._pump is not None:
             self._pump.stop()
         for device in self.devices.values():

@@ -218,6 +218,14 @@ def stack() -> dict[str, bytes]:
         more = frames.segment(4, flags, seq=seq, ack=ours + 5, data=data)
         last = frames.segment(4, ack, seq=2, ack=ours + 5, data=b"some more")
         seeds[f"accepted-{name}"] = records(*opened, more, last)
+    # The first of what is sent after "hello" is missing at the far end, then the second one, too.
+    first, size = ours + 5, 1310
+    said = []
+    for left, right in ((1, 2), (1, 3), (1, 4), (3, 6), (3, 9), (5, 12)):
+        blocks = b"".join((first + edge * size).to_bytes(4, "big") for edge in (left, right))
+        said.append(frames.segment(4, ack, seq=2, ack=first, options=b"\1\1\5\x0a" + blocks))
+    said.append(frames.segment(4, ack, seq=2, ack=first + 2 * size))
+    seeds["accepted-losses"] = records(*opened, *said)
     for family in (4, 6):
         for port in ports:
             # A connection that lwIP makes begins with the number before.

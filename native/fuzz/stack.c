@@ -47,7 +47,9 @@ static void take_events(struct stack *stack, int *host)
             if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends))
                 abort();
             if (stack_join(stack, event.id, ends[1], (const uint8_t *)"hello", 5)) {
+                static const uint8_t more[20000]; /* several segments are in flight */
                 *host = ends[0];
+                send(*host, more, sizeof more, MSG_DONTWAIT);
             } else {
                 close(ends[0]);
                 close(ends[1]);

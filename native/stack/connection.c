@@ -129,6 +129,19 @@ void connections_close(struct stack *stack)
             connection_end(stack, stack->connections[i], true);
 }
 
+uint32_t stack_reset(struct stack *stack, uint32_t most)
+{
+    ENTER(stack, 0);
+    for (uint32_t i = 0; i < MAX_CONNECTIONS && most; i++) {
+        if (!stack->connections[i])
+            continue;
+        connection_end(stack, stack->connections[i], true);
+        most--;
+    }
+    stack_settle(stack);
+    return stack->connection_count;
+}
+
 uint32_t stack_connections(const struct stack *stack)
 {
     return stack->connection_count;

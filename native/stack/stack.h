@@ -88,6 +88,8 @@ bool stack_join(struct stack *, uint32_t connection, int socket, const uint8_t *
 bool stack_answers(struct stack *, const stack_address *);
 /* Reset a connection that is not joined. */
 void stack_drop(struct stack *, uint32_t connection);
+/* Reset at most so many connections, while frames still pass: as many as are left. */
+uint32_t stack_reset(struct stack *, uint32_t most);
 /* How many connections there are. */
 uint32_t stack_connections(const struct stack *);
 

@@ -85,7 +85,12 @@ def test_a_stack_tells_its_ways_and_nobody_enters_it(
         async with controlled(folder, peer(2), network):
             assert await wgvx("show") == 0
             shown = capsys.readouterr().out
-            assert (await asked("show"))["networks"][0]["attach"] == [
+            ((stack,),) = (one["attach"] for one in (await asked("show"))["networks"])
+            counters = stack.pop("counters")
+            assert counters.pop("connections") == 0
+            assert "handshakes_full" in counters
+            assert not any(counters.values())
+            assert [stack] == [
                 {
                     "type": "stack",
                     "name": "apps",

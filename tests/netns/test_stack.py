@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import socket
 import sys
 from pathlib import Path
 
@@ -113,7 +114,12 @@ def test_without_any_privilege_the_overlay_is_reached_and_reaches_back(
     eventually(
         lambda: download(1, f"http://{node.address[4]}/body") == wanted, "the way back works"
     )
-    node.stop()
+    with hosts[1].socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.settimeout(5)
+        sock.connect((node.address[4], 80))
+        node.stop()
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
 
 
 def test_a_port_that_is_taken_is_named(lab: Lab) -> None:

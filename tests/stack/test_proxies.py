@@ -372,7 +372,7 @@ def test_datagrams_pass_both_ways(lab: Lab) -> None:
                     named_head = b"\0\0\0" + named(NAME, port)[3:]
                     assert (await exchange(sock, named_head + b"by name"))[-7:] == b"eman yb"
             writer.close()
-            await rig.until(lambda: udp_relay.UdpRelay._open == 0)
+            await rig.until(lambda: not udp_relay.UdpRelay._open)
 
     run(lab, test, socks5=socks5, dns=(ip_address(FAR[4]),))
 

@@ -141,10 +141,11 @@ def test_who_does_not_read_is_not_sent_more_than_fits(lab: Lab) -> None:
     async def test(rig: Rig) -> None:
         async with rig.server(slow, port=port):
             with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
                 client.connect(("127.0.0.1", forward.listen.port))
                 client.setblocking(False)
                 sent, still = 0, 0
-                while still < 40:
+                while still < 40 and sent < len(data):
                     with contextlib.suppress(BlockingIOError):
                         sent += client.send(data[sent : sent + 65536])
                         still = 0

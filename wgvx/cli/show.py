@@ -141,6 +141,11 @@ def print_node(node: dict[str, Any]) -> None:
                 ("frames", f"{network['rx_frames']} received, {network['tx_frames']} sent"),
             ]
         )
+        for attach in network["attach"]:
+            counted = [(what, count) for what, count in attach.get("counters", {}).items() if count]
+            if counted:
+                output.heading(f"stack: {attach['name']}")
+                output.fields(counted)
     drops = [(reason, count) for reason, count in node["drops"].items() if count]
     if drops:
         output.heading("drops")

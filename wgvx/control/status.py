@@ -14,6 +14,7 @@ from wgvx.engine import PeerInfo
 from wgvx.keys import encode
 from wgvx.node import Node
 from wgvx.ports.maker import Port
+from wgvx.ports.stack import StackPort
 from wgvx.pump import clock
 from wgvx.underlay import format_endpoint
 from wgvx.vxlan.fdb import Local, Remote
@@ -78,6 +79,8 @@ def _port(attach: AttachConfig, device: Port) -> dict[str, Any]:
     described = describe(attach)
     if isinstance(attach, StreamAttach | DgramAttach):
         described["connected"] = bool(device.fds)
+    if isinstance(device, StackPort):
+        described["counters"] = device.counters()
     return described
 
 

@@ -4,8 +4,11 @@ of sockets, the stack the other.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import resource
+import select
 import socket
 from collections.abc import Callable
 from typing import ClassVar, Final
@@ -14,13 +17,22 @@ from wgvx.config import StackAttach
 from wgvx.dataplane.interface import Framing
 from wgvx.ports.errors import PortError
 from wgvx.ports.outside import HERE, Outside
-from wgvx.stack.glue import Stack, StackMissing
+from wgvx.stack.glue import MAX_CONNECTIONS, Stack, StackMissing
 from wgvx.stack.ways import Way, WayBlocked, open_ways
 
 log = logging.getLogger(__name__)
 
 BUFFER: Final = 1024 * 1024
 """Bytes of a socket's own buffers, where the system allows as many."""
+
+SPARE_DESCRIPTORS: Final = 256
+"""That are no connection's: the node's own, and of clients whose connection is not made yet."""
+
+GOODBYE: Final = 0.5
+"""Seconds that resets of connections have to leave at the end."""
+
+RESETS: Final = 64
+"""Connections reset before their frames have to have left."""
 
 
 class StackPort:
@@ -60,6 +72,7 @@ class StackPort:
                 mtu=self._mtu,
                 addresses=attach.addresses,
                 gateways=attach.gateways,
+                connections=_room(),
                 failed=self._failed,
             )
             self._ways = open_ways(self._stack, attach, self._outside.look_up)
@@ -78,11 +91,38 @@ class StackPort:
             place = f"port {forward.listen.port} of the overlay"
             log.info("stack %s: %s, leads to %s here", self.name, place, forward.target)
 
-    def close(self) -> None:
-        """Let go of everything. Idempotent."""
+    async def goodbye(self) -> None:
+        """Reset all connections while frames still pass, so that the other ends know."""
+        self._close_ways()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE):
+                while self._stack is not None and self._stack.connections:
+                    self._stack.reset(RESETS)
+                    while self._frames_wait():
+                        await asyncio.sleep(0.001)
+
+    def _frames_wait(self) -> bool:
+        """Whether frames wait for the node."""
+        if not self._ends:
+            return False
+        poll = select.poll()
+        poll.register(self._ends[0], select.POLLIN)
+        return bool(poll.poll(0))
+
+    def counters(self) -> dict[str, int]:
+        """See :meth:`wgvx.stack.glue.Stack.counters`; and how many connections there are."""
+        if self._stack is None:
+            return {}
+        return {"connections": self._stack.connections} | self._stack.counters()
+
+    def _close_ways(self) -> None:
         for way in self._ways:
             way.close()
         self._ways = []
+
+    def close(self) -> None:
+        """Let go of everything. Idempotent."""
+        self._close_ways()
         if self._stack is not None:
             self._stack.close()
             self._stack = None
@@ -120,3 +160,15 @@ class StackPort:
         except OSError:
             return False
         return True
+
+
+def _room() -> int:
+    """How many connections there may be: each has a descriptor, of which the system allows so many.
+    It is asked for more where it gives more.
+    """
+    wanted = MAX_CONNECTIONS + SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(16, min(MAX_CONNECTIONS, soft - SPARE_DESCRIPTORS))

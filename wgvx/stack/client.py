@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -18,8 +20,19 @@ class Client:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
+        self.asking = False
+        """Whether its request is still to come: it gives way to others then."""
         self._loop = asyncio.get_running_loop()
         self._read = b""
+
+    @asynccontextmanager
+    async def request(self, patience: float) -> AsyncIterator[None]:
+        """What is read in it is the request, for which there are so many seconds. Raises
+        TimeoutError."""
+        self.asking = True
+        async with asyncio.timeout(patience):
+            yield
+        self.asking = False
 
     async def exactly(self, length: int) -> bytes:
         """The next so many bytes. Raises ClientError."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
@@ -114,6 +115,8 @@ class Stack:
         self._connecting: dict[int, asyncio.Future[None]] = {}
         self._listeners: dict[int, Accept] = {}
         self._udp: dict[int, UdpSocket] = {}
+        self.refused: Counter[str] = Counter()
+        """What the ways into it have refused or given up, by reason."""
         self._event = self._ffi.new("stack_event *")
         self._buffer = bytearray(MAX_DATAGRAM)
         self._stack = self._lib.stack_open(frames, mac, mtu, connections)
@@ -143,19 +146,23 @@ class Stack:
         self._lib.stack_close(self._stack)
         self._stack = None
 
+    def reset(self, most: int) -> int:
+        """Reset so many connections, while frames still pass; how many are left."""
+        return int(self._lib.stack_reset(self._stack, most)) if self._stack is not None else 0
+
     @property
     def connections(self) -> int:
         """How many there are."""
         return int(self._lib.stack_connections(self._stack)) if self._stack is not None else 0
 
     def counters(self) -> dict[str, int]:
-        """What was refused or given up, by reason; stack.h says what each is."""
+        """What was refused or given up, by reason: those of stack.h, and of ``refused``."""
         if self._stack is None:
-            return {}
+            return dict(self.refused)
         counts = self._ffi.new("stack_counts *")
         self._lib.stack_count(self._stack, counts)
         names = [name for name, _ in self._ffi.typeof("stack_counts").fields]
-        return {name: int(getattr(counts, name)) for name in names}
+        return {name: int(getattr(counts, name)) for name in names} | self.refused
 
     def has_family(self, version: int) -> bool:
         """Whether it has an address of IPv4 or IPv6."""

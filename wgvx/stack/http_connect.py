@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from typing import Final
@@ -70,7 +69,7 @@ class HttpConnect:
 
     async def serve(self, client: Client) -> None:
         """One request. Raises ClientError and TimeoutError."""
-        async with asyncio.timeout(PATIENCE):
+        async with client.request(PATIENCE):
             request = await client.until(b"\r\n\r\n", MAX_REQUEST)
         try:
             host, port = parse(request)

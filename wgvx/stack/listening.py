@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -18,7 +19,15 @@ log = logging.getLogger(__name__)
 
 BACKLOG: Final = 128
 MAX_CLIENTS: Final = 512
-"""Clients of one listener whose connections are not made yet."""
+"""Clients of one listener whose connections are not made yet. The one whose request is awaited for
+longest makes room for another."""
+
+KEEPALIVE: Final = {
+    socket.TCP_KEEPIDLE: 120,
+    socket.TCP_KEEPINTVL: 15,
+    socket.TCP_KEEPCNT: 4,
+}
+"""Seconds, and how often, until a client that says nothing has to be there."""
 
 Serve = Callable[[Client], Awaitable[None]]
 
@@ -62,21 +71,31 @@ def _bound(family: int, kind: int, protocol: int, sockaddr: Any) -> socket.socke
 
 
 class Listener:
-    """Serves each client in a task of its own, ``serve`` to its end. Raises OSError."""
+    """Serves each client in a task of its own, ``serve`` to its end. Who is not is counted in
+    ``refused``. Raises OSError.
+    """
 
-    def __init__(self, where: EndpointName, serve: Serve) -> None:
+    def __init__(
+        self, where: EndpointName, serve: Serve, refused: Counter[str] | None = None
+    ) -> None:
         self._serve = serve
+        self._refused = Counter[str]() if refused is None else refused
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Client] = {}
+        """In the order in which they came."""
         sockets = host_sockets(where, socket.SOCK_STREAM)
         try:
             for sock in sockets:
+                # Those accepted inherit it.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                for option, value in KEEPALIVE.items():
+                    sock.setsockopt(socket.IPPROTO_TCP, option, value)
                 sock.listen(BACKLOG)
         except BaseException:
             for sock in sockets:
                 sock.close()
             raise
-        self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
+        self._acceptors = [Acceptor(sock, self._accepted, self._full) for sock in sockets]
 
     def close(self) -> None:
         """Listen no more, and let go of the clients that are not joined. Idempotent."""
@@ -85,18 +104,34 @@ class Listener:
         for task in self._tasks:
             task.cancel()
 
+    def _full(self) -> None:
+        self._refused["descriptors_full"] += 1
+        self._make_room()
+
     def _accepted(self, accepted: socket.socket) -> None:
-        if len(self._tasks) >= MAX_CLIENTS:
+        if len(self._tasks) >= MAX_CLIENTS and not self._make_room():
+            self._refused["clients_full"] += 1
             accepted.close()
             return
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        task = self._loop.create_task(self._serve_one(accepted))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        client = Client(accepted)
+        task = self._loop.create_task(self._serve_one(client))
+        self._tasks[task] = client
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
-    async def _serve_one(self, accepted: socket.socket) -> None:
-        with Client(accepted) as client:
+    def _make_room(self) -> bool:
+        """Let go of the client that has taken longest to say what it wants."""
+        for task, client in self._tasks.items():
+            if client.asking:
+                self._refused["clients_slow"] += 1
+                task.cancel()
+                del self._tasks[task]
+                return True
+        return False
+
+    async def _serve_one(self, client: Client) -> None:
+        with client:
             try:
                 await self._serve(client)
             except (ClientError, TimeoutError, ConnectionResetError) as error:

@@ -81,7 +81,7 @@ class Socks5:
         """From the greeting to the end, or until the connection is joined. Raises ClientError and
         TimeoutError.
         """
-        async with asyncio.timeout(PATIENCE):
+        async with client.request(PATIENCE):
             if not await _greet(client):
                 return
             version, command, _, kind = await client.exactly(4)
@@ -109,7 +109,8 @@ class Socks5:
             connection.join(client.socket, client.rest())
 
     async def _associate(self, client: Client, port: int) -> None:
-        """Until the client closes its connection, RFC 1928, section 7."""
+        """Until the client closes its connection, RFC 1928, section 7, or has not used it for long;
+        a keepalive finds out whether it is still there."""
         try:
             here, there = client.socket.getsockname(), client.socket.getpeername()
             relay = UdpRelay(self._dialer, here[0], there[0], port)
@@ -119,7 +120,11 @@ class Socks5:
             return
         try:
             await client.send(packed_reply(Reply.SUCCEEDED, ip_address(here[0]), relay.port))
-            await client.gone()
+            gone = asyncio.ensure_future(client.gone())
+            try:
+                await asyncio.wait((gone, relay.expired), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                gone.cancel()
         finally:
             relay.close()
 

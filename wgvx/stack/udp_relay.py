@@ -20,6 +20,13 @@ IPV4, NAME, IPV6 = 1, 3, 4
 MAX_RELAYS: Final = 64
 """Clients at a time: UDP sockets of the stack are left for others."""
 
+SETTLED: Final = 10.0
+"""Seconds without a datagram after which a relay makes room for another client's, the longest idle
+one first."""
+
+IDLE: Final = 600.0
+"""Seconds without a datagram of the client's or for it, after which its relay ends."""
+
 MAX_LOOKUPS: Final = 16
 """Names looked up at a time for one client; datagrams to more are lost."""
 
@@ -65,25 +72,29 @@ class UdpRelay:
     one that the client says it sends from, 0 where it does not. Raises OSError.
     """
 
-    _open: ClassVar[int] = 0
+    _open: ClassVar[set[UdpRelay]] = set()
 
     def __init__(self, dialer: Dialer, here: str, client: str, port: int) -> None:
-        if UdpRelay._open >= MAX_RELAYS:
-            raise OSError("too many UDP relays")
         self._dialer = dialer
+        self._loop = asyncio.get_running_loop()
+        if len(UdpRelay._open) >= MAX_RELAYS:
+            self._make_room()
         self._client, self._client_port = client, port
         self._peer: Any = None
         self._names: OrderedDict[str, Address] = OrderedDict()
         self._lookups: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.get_running_loop()
         (self._socket,) = host_sockets(EndpointName(here, 0), socket.SOCK_DGRAM)
         try:
             self._udp = dialer.stack.open_udp(self._to_client)
         except OSError:
             self._socket.close()
             raise
+        self.expired: asyncio.Future[None] = self._loop.create_future()
+        """Done once it was idle for too long."""
+        self._used_at = self._loop.time()
+        self._timer = self._loop.call_later(IDLE, self._check)
         self._loop.add_reader(self._socket.fileno(), self._from_client)
-        UdpRelay._open += 1
+        UdpRelay._open.add(self)
 
     @property
     def port(self) -> int:
@@ -91,12 +102,37 @@ class UdpRelay:
         return int(self._socket.getsockname()[1])
 
     def close(self) -> None:
+        """Idempotent."""
+        if self not in UdpRelay._open:
+            return
+        UdpRelay._open.remove(self)
+        self._timer.cancel()
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
         self._udp.close()
         for lookup in self._lookups:
             lookup.cancel()
-        UdpRelay._open -= 1
+
+    def _make_room(self) -> None:
+        """Raises OSError."""
+        oldest = min(UdpRelay._open, key=lambda relay: relay._used_at)
+        if self._loop.time() - oldest._used_at < SETTLED:
+            self._dialer.stack.refused["relays_full"] += 1
+            raise OSError("too many UDP relays")
+        oldest._expire()
+
+    def _check(self) -> None:
+        left = self._used_at + IDLE - self._loop.time()
+        if left <= 0:
+            self._expire()
+        else:
+            self._timer = self._loop.call_later(left, self._check)
+
+    def _expire(self) -> None:
+        self._dialer.stack.refused["relays_idle"] += 1
+        self.close()
+        if not self.expired.done():
+            self.expired.set_result(None)
 
     # --- from the client ---------------------------------------------------------------------
 
@@ -112,6 +148,7 @@ class UdpRelay:
                 (host, port), data = parse(datagram)
             except MalformedDatagramError:
                 continue
+            self._used_at = self._loop.time()
             self._send(host, port, data)
 
     def _is_client(self, sender: Any) -> bool:
@@ -155,6 +192,7 @@ class UdpRelay:
     def _to_client(self, data: bytes, address: Address, port: int) -> None:
         if self._peer is None:
             return
+        self._used_at = self._loop.time()
         try:
             self._socket.sendto(build(address, port, data), self._peer)
         except OSError:

@@ -40,7 +40,7 @@ def open_ways(stack: Stack, attach: StackAttach, look_up: HostLookUp) -> list[Wa
     opened: list[Way] = []
 
     def listen(key: str, where: EndpointName, serve: Serve) -> None:
-        _open(opened, key, where, lambda: Listener(where, serve))
+        _open(opened, key, where, lambda: Listener(where, serve, stack.refused))
 
     try:
         if attach.socks5 is not None:
