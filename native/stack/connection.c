@@ -113,6 +113,7 @@ void connection_end(struct stack *stack, struct connection *connection, bool res
         unmark(stack, connection);
     tell(stack, connection, 0);
     stack->queued -= connection->queued;
+    stack->doomed -= connection->doomed;
     if (connection->incoming) {
         stack->incoming--;
         stack->sources[connection->source]--;
@@ -161,7 +162,7 @@ static err_t on_received(void *argument, struct tcp_pcb *pcb, struct pbuf *piece
         connection->pieces[(connection->first + connection->count++) % PIECES] = piece;
         connection->held += piece->tot_len;
         the_stack->held += piece->tot_len;
-        if (the_stack->held > HELD_TOTAL)
+        if (the_stack->held - the_stack->doomed > HELD_TOTAL)
             crowd_relieve(the_stack);
     }
     connection_mark(connection);

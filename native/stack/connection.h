@@ -34,6 +34,7 @@ struct connection {
     stack_address remote;
     uint16_t source; /* of one that has come: where it counts, crowd.c */
     size_t queued;   /* bytes from the host that are not acknowledged */
+    size_t doomed;   /* of those held, what goes with it in this turn */
     size_t held;     /* bytes that wait for the host, in pieces: */
     uint32_t first, count, used; /* used: bytes of the first piece that are gone already */
     struct pbuf *pieces[PIECES];

@@ -62,6 +62,8 @@ void crowd_relieve(struct stack *stack)
         return;
     stack->counts.memory_full++;
     victim->was_reset = true;
+    victim->doomed = victim->held;
+    stack->doomed += victim->doomed;
     connection_mark(victim);
 }
 

@@ -83,7 +83,7 @@ struct stack {
     uint32_t untold; /* connections that have an event */
     uint16_t sources[SOURCES]; /* connections that came from there */
     uint64_t source_key;
-    size_t queued, held; /* bytes of all connections, out and in */
+    size_t queued, held, doomed; /* bytes of all connections: out, in, and what is about to go */
     stack_counts counts;
     struct connection *marked, **marked_end;
     size_t turn_bytes; /* that passed in this turn */

@@ -183,6 +183,9 @@ def test_hosts_that_do_not_read_do_not_fill_the_memory() -> None:
             if wire.stack.counters()["memory_full"]:
                 break
         assert 200 < number < 290  # 128 MiB of half a mebibyte each
+        # One is enough, and the others go on.
+        assert wire.stack.counters()["memory_full"] == 1
+        assert wire.stack.connections == number
         assert_alive(wire)
 
     on_wire(test)

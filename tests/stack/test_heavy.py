@@ -164,6 +164,28 @@ def test_clients_that_dawdle_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) ->
     assert descriptors() == before
 
 
+def test_a_client_that_is_gone_without_a_word_is_found_out() -> None:
+    kept: list[tuple[int, int]] = []
+
+    async def looked_at(client: Client) -> None:
+        kept.append(
+            (
+                client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                client.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+            )
+        )
+
+    async def test() -> None:
+        listener, where, _ = listening_at(looked_at)
+        reader, writer = await asyncio.open_connection(where.host, where.port)
+        assert await reader.read(-1) == b""
+        writer.close()
+        listener.close()
+
+    asyncio.run(asyncio.wait_for(test(), PATIENCE))
+    assert kept == [(1, 120)]
+
+
 def test_those_who_have_asked_are_not_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening, "MAX_CLIENTS", 2)
     go = asyncio.Event()
