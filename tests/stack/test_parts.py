@@ -244,6 +244,9 @@ class Resolver:
         for answer in self._answers(data):
             asyncio.get_running_loop().call_soon(self._received, answer, RESOLVER, 53)
 
+    async def connect(self, *_: object) -> Connection:
+        raise OSError(errno.ECONNREFUSED, "not over TCP")
+
     def close(self) -> None:
         self.open -= 1
 
