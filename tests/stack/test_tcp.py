@@ -75,7 +75,7 @@ def test_bytes_pass_both_ways_and_each_end_closes_for_itself(lab: Lab, family: i
 def test_what_is_lost_is_sent_again(lab: Lab) -> None:
     port = free_port()
     forward = forward_to(port)
-    data = noise(600_000)
+    data = noise(1_000_000)
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.read(-1))
@@ -83,7 +83,7 @@ def test_what_is_lost_is_sent_again(lab: Lab) -> None:
         writer.close()
 
     async def test(rig: Rig) -> None:
-        rig.lose(0.004, seed=1)
+        rig.lose(0.03, seed=1)
         async with rig.server(echo, port=port), asyncio.timeout(2 * PATIENCE):
             reader, writer = await asyncio.open_connection("127.0.0.1", forward.listen.port)
             writer.write(data)
