@@ -16,15 +16,15 @@ _NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 class Acceptor:
     """Gives each connection to ``accepted``, whose it is then; ``listener`` becomes the acceptor's.
-    ``full`` is called where there is no room for one, and may make some. To be made in a running
-    loop.
+    ``full`` is called where there is no room for one, and says whether it makes some. To be made in
+    a running loop.
     """
 
     def __init__(
         self,
         listener: socket.socket,
         accepted: Callable[[socket.socket], None],
-        full: Callable[[], None] = lambda: None,
+        full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._listener, self._accepted, self._full = listener, accepted, full
         self._loop = asyncio.get_running_loop()
@@ -47,9 +47,8 @@ class Acceptor:
             connected, _ = self._listener.accept()
         except OSError as error:
             # It went away again; or there is no room, and it would be ready at once again.
-            if error.errno in _NO_ROOM:
+            if error.errno in _NO_ROOM and not self._full():
                 self._loop.remove_reader(self._listener.fileno())
                 self._rest = self._loop.call_later(REST, self._watch)
-                self._full()
             return
         self._accepted(connected)

@@ -216,7 +216,7 @@ def test_those_who_have_asked_are_not_sent_away(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_a_descriptor_left_slow_clients_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accepting, "REST", 0.01)
+    monkeypatch.setattr(accepting, "REST", 2 * PATIENCE)  # Nobody has to wait.
 
     class Full(socket.socket):
         """Accepts nobody while ``left`` is not positive."""

@@ -104,9 +104,9 @@ class Listener:
         for task in self._tasks:
             task.cancel()
 
-    def _full(self) -> None:
+    def _full(self) -> bool:
         self._refused["descriptors_full"] += 1
-        self._make_room()
+        return self._make_room()
 
     def _accepted(self, accepted: socket.socket) -> None:
         if len(self._tasks) >= MAX_CLIENTS and not self._make_room():
