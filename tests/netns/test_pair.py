@@ -69,9 +69,10 @@ def test_families(lab: Lab, underlay: int, overlay: int) -> None:
         "vtep": remote,
         "port": None,
         "state": "dynamic",
+        "moves": 0,
     }
     flood = {"vni": VNI, "mac": FLOOD_MAC, "vtep": remote, "port": None, "state": "static"}
-    assert {**flood, "age": None} in a.fdb()
+    assert {**flood, "age": None, "moves": 0} in a.fdb()
     a.stop(signal.SIGTERM)
     b.stop(signal.SIGINT)
 
