@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -197,6 +198,17 @@ def test_one_file_is_read_again(run: Run, tmp_path: Path) -> None:
             os.close(fd)
         errands.store(tmp_path / "stamps", 7)
         assert time.monotonic() - started < 2
+
+        async def two_at_once() -> None:
+            first = asyncio.ensure_future(errands.load(found.path))
+            await asyncio.sleep(0.1)
+            second = asyncio.ensure_future(errands.load(found.path))
+            with pytest.raises(ConfigError, match="reading it failed"):
+                await first
+            second.cancel()
+            await asyncio.gather(second, return_exceptions=True)
+
+        run(two_at_once())
 
 
 def test_nothing_is_set_up_any_more(planned: Planned) -> None:

@@ -146,6 +146,8 @@ class HelpedErrands(Errands):
             _, (fd,) = self._ask("read")
             async with asyncio.timeout(READING_SECONDS):
                 answer = await _read_to_end(fd)
+                # Half a second for 100,000 prefixes, in which packets have their turn.
+                read = await in_thread(lambda: _unpickled(answer), "reload")
         except TimeoutError:
             raise ConfigError(
                 f"{path}: reading it, and the key files that it names, took longer than "
@@ -153,10 +155,9 @@ class HelpedErrands(Errands):
             ) from None
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read again: {error.strerror}") from None
-        if not answer:
+        if read is None:
             raise ConfigError(f"{path}: reading it failed; the reason stands in the node's log")
-        # It comes from a process that has more power than we have, not less.
-        return _config(pickle.loads(answer))
+        return _config(read)
 
     def store(self, path: Path, bound: int) -> None:
         if not self._sealed:
@@ -208,6 +209,16 @@ class HelpedErrands(Errands):
 def _config(read: Config | ConfigError) -> Config:
     if isinstance(read, ConfigError):
         raise read
+    return read
+
+
+def _unpickled(answer: bytes) -> Config | ConfigError | None:
+    """What the reader sent; None where it ended too early. It has more power than we have, not
+    less, so what it says is believed."""
+    try:
+        read: Config | ConfigError = pickle.loads(answer)
+    except (EOFError, pickle.UnpicklingError):
+        return None
     return read
 
 
