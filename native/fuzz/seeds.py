@@ -218,6 +218,8 @@ def stack() -> dict[str, bytes]:
         more = frames.segment(4, flags, seq=seq, ack=ours + 5, data=data)
         last = frames.segment(4, ack, seq=2, ack=ours + 5, data=b"some more")
         seeds[f"accepted-{name}"] = records(*opened, more, last)
+    far = frames.segment(4, fin | ack, seq=2 + 2**31, ack=ours)
+    seeds["accepted-far"] = records(opened[0], far)
     # The first of what is sent after "hello" is missing at the far end, then the second one, too.
     first, size = ours + 5, 1310
     said = []

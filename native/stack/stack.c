@@ -13,6 +13,7 @@
 #include "lwip/timeouts.h"
 
 #define SWEEP_MS 10000
+#define FAR (UINT32_C(1) << 30) /* more than any window */
 #define UNFRAGMENTED 256 /* bytes of headers between that of IPv6 and that of a fragment */
 #define OUT_OF_ORDER 512
 #define OUT_OF_ORDER_TOTAL 65536
@@ -241,6 +242,11 @@ int stack_descriptor(const struct stack *stack)
 
 /* --- where lwIP asks ---------------------------------------------------------------------------- */
 
+static bool far_apart(uint32_t one, uint32_t other)
+{
+    return one - other + FAR > 2 * FAR;
+}
+
 int stack_look_at_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header, uint16_t length,
                           uint16_t contiguous)
 {
@@ -248,6 +254,15 @@ int stack_look_at_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header, uin
         if (TCPH_FLAGS(header) & TCP_SYN)
             crowd_trim_handshakes(the_stack, (const struct tcp_pcb_listen *)pcb);
         return ERR_OK;
+    }
+    /* lwIP compares numbers that are half of all apart, takes the one for within reach of the other,
+     * and an assertion fails. RFC 9293, 3.10.7.4: no segment may be so far from what is awaited. */
+    bool is_far = pcb->state != SYN_SENT && far_apart(header->seqno, pcb->rcv_nxt);
+    if (pcb->state >= ESTABLISHED && TCPH_FLAGS(header) & TCP_ACK)
+        is_far |= far_apart(header->ackno, pcb->snd_nxt);
+    if (is_far) {
+        the_stack->counts.segments_refused++;
+        return ERR_VAL;
     }
     struct connection *connection = pcb->state == TIME_WAIT ? NULL : connection_of(pcb);
     if (connection && length && length == contiguous)

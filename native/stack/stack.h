@@ -52,6 +52,7 @@ typedef struct {
     uint64_t memory_full;           /* connections reset whose host did not read */
     uint64_t datagrams_full;        /* that a UDP socket had no room for */
     uint64_t router_messages;       /* advertisements and redirects */
+    uint64_t segments_refused;      /* of TCP, whose numbers are nowhere near the awaited ones */
     uint64_t mtu_refused;           /* path MTUs that cannot be */
     uint64_t fragments_refused;     /* of IPv6, whose whole would be too large */
 } stack_counts;

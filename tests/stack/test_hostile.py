@@ -15,6 +15,7 @@ from tests.stack.frames import (
     ICMP6,
     PORT,
     PUSH,
+    RST,
     SYN,
     TCP,
     THEIRS,
@@ -26,7 +27,7 @@ from tests.stack.frames import (
     templates,
 )
 from tests.stack.rig import FAR, MAC, MTU, OURS, address
-from tests.stack.wire import SCALING, Wire, assert_alive, introduced, on_wire
+from tests.stack.wire import SCALING, Wire, assert_alive, introduced, on_wire, syn_acks
 from wgvx.stack.glue import Connection, Stack, StackMissing
 from wgvx.vxlan import ip
 
@@ -100,6 +101,43 @@ def test_garbage_does_it_no_harm(seed: int) -> None:
         wire.turn()
         udp.close()
         wire.received()
+        assert_alive(wire)
+
+    on_wire(test)
+
+
+@pytest.mark.parametrize("half_open", [True, False])
+@pytest.mark.parametrize("distance", [2**31 - 1, 2**31, 2**31 + 1, 2**30 + 2, -(2**30) - 2])
+def test_numbers_from_far_away_are_not_looked_at(distance: int, half_open: bool) -> None:
+    async def test(wire: Wire) -> None:
+        held: list[Connection] = []
+        wire.stack.listen(None, PORT, lambda connection, _: held.append(connection))
+        introduced(wire)
+        wire.received()
+        wire.send(segment(4, SYN, options=SCALING))
+        wire.turn()
+        ((_, number),) = syn_acks(wire.received())
+        ack = number + 1 & 0xFFFFFFFF
+        if not half_open:
+            wire.send(segment(4, ACK, seq=2, ack=ack))
+        sent = 0
+        for flags, data in ((ACK | FIN, b""), (ACK, b"x"), (ACK | FIN, bytes(1000)), (RST, b"")):
+            wire.send(segment(4, flags, seq=2 + distance & 0xFFFFFFFF, ack=ack, data=data))
+            sent += 1
+            if not half_open:
+                far = ack + distance & 0xFFFFFFFF
+                wire.send(segment(4, flags | ACK, seq=2, ack=far, data=data))
+                sent += 1
+        wire.turn()
+        assert wire.stack.counters()["segments_refused"] == sent
+        wire.send(segment(4, ACK, seq=2, ack=ack, data=b"near"))
+        wire.turn()
+        (connection,) = held
+        host, ours = socket.socketpair()
+        wire.hosts.append(host)
+        ours.setblocking(False)
+        connection.join(ours)
+        assert host.recv(100) == b"near"
         assert_alive(wire)
 
     on_wire(test)
