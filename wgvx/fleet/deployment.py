@@ -10,12 +10,12 @@ import yaml
 from wgvx.fleet.files import SECRET_MODE, File
 from wgvx.fleet.nodes import Node
 from wgvx.fleet.plan import Kind, Plan
-from wgvx.fleet.template import filled
+from wgvx.fleet.template import filled, verbatim
 
 
 def fleet_files(plan: Plan) -> Iterator[tuple[str, File]]:
     """Those that are there once."""
-    yield "systemd/wgvx@.service", File(filled("wgvx@.service"))
+    yield "systemd/wgvx@.service", File(verbatim("wgvx@.service"))
     yield "ansible/inventory.yaml", File(_inventory(plan))
     yield "ansible/deploy.yaml", File(filled("deploy.yaml"))
 

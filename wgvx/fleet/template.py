@@ -7,9 +7,14 @@ from importlib.resources import files
 from string import Template
 
 
+def verbatim(name: str) -> str:
+    """A text that has nothing to be filled in, whatever dollar signs are for in it."""
+    return (files("wgvx.fleet") / "templates" / name).read_text("utf-8")
+
+
 @cache
 def _template(name: str) -> Template:
-    return Template((files("wgvx.fleet") / "templates" / name).read_text("utf-8"))
+    return Template(verbatim(name))
 
 
 def filled(name: str, **values: object) -> str:
