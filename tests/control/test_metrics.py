@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.control.controlled import TWO
-from tests.node.sites import NETWORK, config, deliver, peer, point, port_of, running
+from tests.node.sites import NETWORK, VNI, config, deliver, peer, point, port_of, running
 from tests.support.running import Run
 from wgvx.config.values import parse_label
 from wgvx.control import metrics, status
@@ -104,7 +104,14 @@ def test_it_says_what_show_says(run: Run, tmp_path: Path) -> None:
 def test_the_manual_and_the_dashboard_speak_of_what_there_is(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(config(tmp_path, 1, peer(2), NETWORK)) as node:
-            told = {name for name, _ in read(exposed(status.show(node)))}
+            shown = status.show(node)
+            counters = {"connections": 3, "full": 2}  # as of a stack
+            shown["networks"][0]["attach"][0]["counters"] = counters
+            series = read(exposed(shown))
+            here = {"node": "n1", "vni": VNI, "port": "m0"}
+            assert value(series, "wgvx_stack_connections", **here) == 3
+            assert value(series, "wgvx_stack_refused_total", **here, reason="full") == 2
+            told = {name for name, _ in series}
             manual = (DOCS / "operations.md").read_text()
             rows = "\n".join(re.findall(r"^\| `(?:wgvx|process)_.*$", manual, re.MULTILINE))
             assert set(re.findall(r"`((?:wgvx|process)_\w+)`", rows)) == told

@@ -26,7 +26,7 @@ def test_it_shows_the_node_and_draws_its_rates(
 ) -> None:
     with Browser(tmp_path / "profile", "--window-size=1200,1000") as page:
         page.ask("Page.navigate", url=f"http://127.0.0.1:{watched.ports['a']}/")
-        page.eventually('document.querySelector("#state").textContent === "● live"')
+        page.eventually('document.querySelector("#state")?.textContent === "● live"')
         assert page.evaluate('document.querySelector("h1").textContent') == "a"
         assert page.evaluate(CELL.format("peers", 1)) == "<b>b</b>", "text, not markup"
         assert page.evaluate(CELL.format("networks", 1)) == "4200"
@@ -59,7 +59,7 @@ def test_nothing_else_runs_there(watched: Watched, tmp_path: Path) -> None:
     """Not even what got into the page somehow."""
     with Browser(tmp_path / "profile") as page:
         page.ask("Page.navigate", url=f"http://127.0.0.1:{watched.ports['a']}/")
-        page.eventually('document.querySelector("#state").textContent === "● live"')
+        page.eventually('document.querySelector("#state")?.textContent === "● live"')
         page.evaluate(
             """
             document.body.insertAdjacentHTML("beforeend", "<img src=x onerror='window.hit = 1'>");

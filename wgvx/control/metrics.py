@@ -58,6 +58,7 @@ def metrics(shown: Mapping[str, Any], *, cpu_seconds: float, started: float) -> 
     yield info
     yield from _peers(node, shown["peers"])
     yield from _networks(node, shown["networks"])
+    yield from _stacks(node, shown["networks"])
     yield _counters(
         *("wgvx_dropped_packets", "Packets dropped, by reason.", ["node", "reason"]),
         (([node, reason], count) for reason, count in shown["drops"].items()),
@@ -146,6 +147,32 @@ def _networks(node: str, networks: list[dict[str, Any]]) -> Iterator[Metric]:
             ([node, vni, attach["name"]], attach["name"] not in network["down"])
             for vni, network in labelled
             for attach in network["attach"]
+        ),
+    )
+
+
+def _stacks(node: str, networks: list[dict[str, Any]]) -> Iterator[Metric]:
+    stacks = [
+        ([node, str(network["vni"]), attach["name"]], attach["counters"])
+        for network in networks
+        for attach in network["attach"]
+        if attach.get("counters")
+    ]
+    yield _gauges(
+        "wgvx_stack_connections",
+        "Connections of a userspace stack.",
+        ["node", "vni", "port"],
+        ((labels, counters["connections"]) for labels, counters in stacks),
+    )
+    yield _counters(
+        "wgvx_stack_refused",
+        "What a userspace stack refused or gave up, by reason.",
+        ["node", "vni", "port", "reason"],
+        (
+            ([*labels, reason], count)
+            for labels, counters in stacks
+            for reason, count in counters.items()
+            if reason != "connections"
         ),
     )
 

@@ -18,7 +18,7 @@ from wgvx.config import EndpointName
 from wgvx.control import metrics, status, status_page
 from wgvx.control.http import LONGEST_HEAD, Exchange, Refused, Response
 from wgvx.node import Node
-from wgvx.stack.client import Client, ClientError
+from wgvx.stack.client import Client
 from wgvx.stack.listening import Listener
 
 REQUEST_SECONDS: Final = 5.0
@@ -29,6 +29,7 @@ FRESH_SECONDS: Final = 1.0
 """So long what was found out last is still told."""
 
 MAX_CONNECTIONS: Final = 64
+"""One whose request is still to come gives way to another."""
 
 NOT_FOUND: Final = Response(
     b"there are /metrics, /livez, /readyz and /\n", status=HTTPStatus.NOT_FOUND
@@ -43,7 +44,6 @@ class Web:
         """Whether the node serves: what /readyz says."""
         self._node = node
         self._started = time.time()
-        self._serving = 0
         self._hosts = {"localhost", where.host.lower()} if is_loopback(where) else None
         self._pages: dict[str, Callable[[], Awaitable[Response]]] = {
             "/": _page,
@@ -52,28 +52,16 @@ class Web:
             "/livez": _alive,
             "/readyz": self._readiness,
         }
-        self._listener = Listener(where, self._serve)
+        self._listener = Listener(where, self._serve, most=MAX_CONNECTIONS)
 
     def close(self) -> None:
         """Listen no more."""
         self._listener.close()
 
     async def _serve(self, client: Client) -> None:
-        if self._serving >= MAX_CONNECTIONS:
-            return
-        self._serving += 1
-        try:
-            await self._converse(client)
-        finally:
-            self._serving -= 1
-
-    async def _converse(self, client: Client) -> None:
         exchange = Exchange(self._hosts)
-        async with asyncio.timeout(REQUEST_SECONDS):
-            try:
-                head = await client.until(b"\r\n\r\n", LONGEST_HEAD)
-            except ClientError:
-                return
+        async with client.request(REQUEST_SECONDS):
+            head = await client.until(b"\r\n\r\n", LONGEST_HEAD)
         async with asyncio.timeout(ANSWER_SECONDS):
             await client.send(exchange.answer(await self._response(exchange, head)))
 

@@ -71,15 +71,20 @@ def _bound(family: int, kind: int, protocol: int, sockaddr: Any) -> socket.socke
 
 
 class Listener:
-    """Serves each client in a task of its own, ``serve`` to its end. Who is not is counted in
-    ``refused``. Raises OSError.
+    """Serves each client in a task of its own, ``serve`` to its end, at most ``most`` at a time
+    (MAX_CLIENTS). Who is not is counted in ``refused``. Raises OSError.
     """
 
     def __init__(
-        self, where: EndpointName, serve: Serve, refused: Counter[str] | None = None
+        self,
+        where: EndpointName,
+        serve: Serve,
+        refused: Counter[str] | None = None,
+        most: int | None = None,
     ) -> None:
         self._serve = serve
         self._refused = Counter[str]() if refused is None else refused
+        self._most = MAX_CLIENTS if most is None else most
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[asyncio.Task[None], Client] = {}
         """In the order in which they came."""
@@ -109,7 +114,7 @@ class Listener:
         return self._make_room()
 
     def _accepted(self, accepted: socket.socket) -> None:
-        if len(self._tasks) >= MAX_CLIENTS and not self._make_room():
+        if len(self._tasks) >= self._most and not self._make_room():
             self._refused["clients_full"] += 1
             accepted.close()
             return
