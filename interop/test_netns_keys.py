@@ -228,12 +228,13 @@ def test_peers_that_come_and_go_leave_nothing(standing: Pair) -> None:
             gone = [word for peer in peers for word in ("peer", peer, "remove")]
             wg_set(ours, *gone)
 
+    descriptors, _ = resources(ours)
     come_and_go()
-    before = resources(ours)
+    _, memory = resources(ours)
     come_and_go()
     # A connection of wg(8) may take a moment to close at our end, too.
-    eventually(lambda: resources(ours)[0] == before[0], "all descriptors are back")
-    assert resources(ours)[1] < before[1] + (2 << 20)
+    eventually(lambda: resources(ours)[0] <= descriptors, "all descriptors are back")
+    assert resources(ours)[1] < memory + (2 << 20)
     assert_ping(ours.place, standing.theirs.address[4])
     assert len(ours.show()["peers"]) == 1
 
@@ -251,7 +252,9 @@ def resources(node: WgvxNode) -> tuple[int, int]:
 def test_nodes_that_come_and_go_leave_nothing(lab: Lab, match: Match, make_far: MakeFar) -> None:
     """Neither links, sockets, files nor processes (``stop`` looks), and the next one is heard."""
     pair = make_pair(lab, match, make_far)
-    for _ in range(4):
-        assert_ping(pair.ours.place, pair.theirs.address[4], count=1)
+    we_call = pair.first is pair.ours
+    for _ in range(4 if we_call else 2):
+        # A caller with a session needs 15 s to see that the other end has it no more.
+        assert_ping(pair.first.place, pair.second.address[4], timeout=30, count=1)
         pair.ours.stop()
         pair.ours.start("--dataplane", match.dataplane)

@@ -280,8 +280,9 @@ def test_padding_stops_at_the_mtu_of_the_route(lab: Lab, match: Match, make_far:
         pair.theirs.place.ip("link", "set", pair.theirs.name, "mtu", "1420")
         route = (f"{tunnel_address(1, 4)}/32", "dev", pair.theirs.name, "mtu", str(ODD_MTU))
         pair.theirs.place.ip("route", "add", *route)
-    assert_ping(pair.ours.place, pair.theirs.address[4], count=1)
-    assert ping(pair.ours.place, pair.theirs.address[4], size=ODD_MTU - 50 - 28, df=True)
+    first, second = pair.first, pair.second
+    assert_ping(first.place, second.address[4], count=1)
+    assert ping(first.place, second.address[4], size=ODD_MTU - 50 - 28, df=True)
     for way in tap.datagrams():
         assert max(map(len, way)) == ODD_MTU + 32
     tap.close()
