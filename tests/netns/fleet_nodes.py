@@ -6,7 +6,9 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from itertools import permutations
 from pathlib import Path
@@ -25,13 +27,28 @@ command of the lab has a mount namespace of its own."""
 class RenderedNode:
     """A node of a fleet: its files are all that it has."""
 
-    def __init__(self, host: Namespace, name: str, rendered: Path) -> None:
+    KIND: str
+    """The folder of its files."""
+
+    def __init__(self, host: Namespace, name: str) -> None:
         self.host = host
         self.name = name
-        self.files = rendered / "nodes" / name
+        self.installed = host.folder / self.KIND
+        """What is in /etc on other machines."""
+
+    def install(self, nodes: Path) -> bool:
+        """Copy its files out of a folder of nodes; false where that has none of it."""
+        source = nodes / self.name / self.KIND
+        if source.is_dir():
+            shutil.copytree(source, self.installed, dirs_exist_ok=True)
+        return source.is_dir()
 
     def start(self) -> None:
-        """Bring it up."""
+        """Bring it up from its files."""
+        raise NotImplementedError
+
+    def reload(self) -> None:
+        """Have it take up its files as they are now."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -45,18 +62,25 @@ class RenderedNode:
 class RenderedWgvx(RenderedNode):
     """Run by `wgvx up`."""
 
+    KIND = "wgvx"
     process: Process | None = None
+
+    @property
+    def file(self) -> Path:
+        return self.installed / f"{self.name}.toml"
 
     def start(self, *under: str) -> None:
         """Bring it up, `under` another program if need be."""
         state = self.host.folder / "state"
         state.mkdir(exist_ok=True)
-        file = self.files / "wgvx" / f"{self.name}.toml"
-        up = self._seen_at(state, "/var/lib/wgvx", *under, WGVX, "up", str(file))
+        up = self._seen_at(state, "/var/lib/wgvx", *under, WGVX, "up", str(self.file))
         process = self.process = self.host.start(*up, log=self.name)
         line = f"wgvx: {self.name} ready\n"
-        eventually(lambda: line in process.stdout, f"{self.name} is ready: {process}", 30)
+        eventually(lambda: line in process.stdout, f"{self.name} is ready: {process}", 60)
         assert "warning" not in process.stderr, process
+
+    def reload(self) -> None:
+        self.host.run(WGVX, "reload", self.name)
 
     def stop(self) -> None:
         assert self.process is not None
@@ -74,10 +98,11 @@ class RenderedWgvx(RenderedNode):
 class RenderedKernel(RenderedNode):
     """Run by wg-quick(8), with wireguard-go where the kernel has no WireGuard."""
 
-    def quick(self, *arguments: str, check: bool = True) -> Completed:
+    KIND = "wg-quick"
+
+    def quick(self, *arguments: str) -> Completed:
         """A command that finds the files in /etc/wireguard."""
-        folder = self.files / "wg-quick"
-        return self.host.run(*self._seen_at(folder, "/etc/wireguard", *arguments), check=check)
+        return self.host.run(*self._seen_at(self.installed, "/etc/wireguard", *arguments))
 
     def start(self) -> None:
         self.host.env["WG_QUICK_USERSPACE_IMPLEMENTATION"] = "wireguard-go"
@@ -87,6 +112,11 @@ class RenderedKernel(RenderedNode):
             # wg-quick leaves it to itself; after `stop` it is gone.
             for pid in self._daemons():
                 self.host.lab.at_end.callback(_end, pid, self.name)
+
+    def reload(self) -> None:
+        """As docs/fleet.md has it."""
+        sync = f"wg syncconf {self.name} <(wg-quick strip {self.name})"
+        self.quick("bash", "-c", f"{sync} && /etc/wireguard/{self.name}-vxlan.sh up")
 
     def stop(self) -> None:
         self.quick("wg-quick", "down", self.name)
@@ -127,7 +157,7 @@ class RenderedFleet:
 
     def __init__(self, lab: Lab, sites: str, plan: str) -> None:
         """`sites` are one letter each."""
-        self.names = {site: unique_name(site) for site in sites}
+        self.names = {site: unique_name(site.lower()) for site in sites}
         hosts = [lab.host(site) for site in sites]
         lab.lan(*hosts)
         self.hosts = dict(zip(sites, hosts, strict=True))
@@ -139,8 +169,12 @@ class RenderedFleet:
     def rendered(self) -> Path:
         return self.path.with_name("fleet.rendered")
 
+    @property
+    def rollout(self) -> Path:
+        return self.path.with_name("fleet.rollout")
+
     def render(self, plan: str) -> None:
-        """Write the plan, and all that follows from it."""
+        """Write the plan, and all that follows from it; a new node gets its files."""
         places = {f"{site}_ip": host.address(4) for site, host in self.hosts.items()}
         self.path.write_text(plan.format(**self.names, **places))
         assert main(["fleet", "render", str(self.path)]) == 0
@@ -149,7 +183,15 @@ class RenderedFleet:
         for site, name in self.names.items():
             if name in kinds and site not in self.nodes:
                 made = RenderedWgvx if kinds[name] == "wgvx" else RenderedKernel
-                self.nodes[site] = made(self.hosts[site], name, self.rendered)
+                self.nodes[site] = made(self.hosts[site], name)
+                assert self.nodes[site].install(self.rendered / "nodes")
+
+    def bring_out(self, folder: Path) -> None:
+        """What the playbook does: every node's files, then all take them up, together."""
+        concerned = [node for node in self.nodes.values() if node.install(folder)]
+        with ThreadPoolExecutor(len(concerned)) as pool:
+            for done in [pool.submit(node.reload) for node in concerned]:
+                done.result()
 
     def overlay(self, tenant: str) -> dict[str, str]:
         """The overlay address of each of a tenant's sites."""

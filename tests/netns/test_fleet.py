@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -98,8 +100,8 @@ def test_a_mesh_with_a_kernel_among_them(lab: Lab) -> None:
     assert isinstance(a, RenderedWgvx)
     assert isinstance(c, RenderedKernel)
     # Site x, which has tunnels to all and red in common with them, helps itself to blue.
-    intruder = x.files / "wgvx" / f"{x.name}.toml"
-    intruder.write_text(intruder.read_text() + INTRUSION)
+    assert isinstance(x, RenderedWgvx)
+    x.file.write_text(x.file.read_text() + INTRUSION)
     for node in fleet.nodes.values():
         node.start()
     for tenant in ("blue", "red"):
@@ -160,3 +162,48 @@ def test_under_the_units_restrictions(lab: Lab) -> None:
     a.host.run(WGVX, "reload", a.name)
     a.stop()
     assert a.host.links() == {"lo", "eth0"}
+
+
+NETWORKD = Path("/lib/systemd/systemd-networkd")
+BESIDE_THE_HOSTS = """
+mount -t tmpfs none /etc/systemd/network
+mount -t tmpfs none /run
+install -d -o systemd-network /run/systemd/netif
+mount -o remount,ro,bind /sys     # so that it does not wait for udev
+install -m 0644 "$1"/*.net* /etc/systemd/network
+rm "/etc/systemd/network/50-$3.netdev"
+SYSTEMD_LOG_TARGET=console SYSTEMD_LOG_LEVEL=debug exec "$2"
+"""
+
+
+@pytest.mark.skipif(not NETWORKD.exists(), reason="missing: apt-get install -y systemd")
+def test_networkd_takes_its_files(lab: Lab) -> None:
+    """All but the WireGuard device, in whose place is a TUN: there is no WireGuard in this kernel,
+    and another kernel would have it from the same file."""
+    fleet = RenderedFleet(lab, "abcx", MESH)
+    c = fleet.nodes["c"]
+    c.host.ip("tuntap", "add", c.name, "mode", "tun")
+    c.host.ip("link", "set", c.name, "up")
+    files = fleet.rendered / "nodes" / c.name / "networkd"
+    networkd = c.host.start(
+        "sh", "-c", BESIDE_THE_HOSTS, "sh", *map(str, (files, NETWORKD, c.name)), log="n"
+    )
+
+    def flooded() -> set[str]:
+        shown = c.host.run("bridge", "fdb", "show", "dev", "blue", check=False).stdout
+        return set(re.findall(r"^00:00:00:00:00:00 dst (\S+)", shown, re.MULTILINE))
+
+    eventually(lambda: flooded() == {"10.254.0.1", "10.254.0.2"}, f"it floods: {networkd}", 20)
+    (blue,) = c.host.ip_json("-details", "link", "show", "blue")
+    assert (blue["mtu"], blue["address"]) == (1290, _rendered_mac(fleet, "c"))
+    told = blue["linkinfo"]["info_data"]
+    assert (told["id"], told["port"], told["local"]) == (4200, 4789, "10.254.0.3")
+    for trouble in ("Unknown", "Invalid", "Failed to parse", "ignoring assignment"):
+        assert not re.search(rf"/etc/systemd/network/.*{trouble}", networkd.stderr), networkd
+
+
+def _rendered_mac(fleet: RenderedFleet, site: str) -> str:
+    """That of the same node's interface where wgvx runs it."""
+    name = fleet.names[site]
+    text = (fleet.rendered / "nodes" / name / "wgvx" / f"{name}.toml").read_text()
+    return str(tomllib.loads(text)["network"][0]["mac"])

@@ -63,6 +63,7 @@ def _vxlan(node: Node, network: Network) -> Iterator[str]:
     yield f"Local={node.vtep}"
     yield f"DestinationPort={network.udp_port}"
     yield "MacLearning=yes"
+    yield "UDPChecksum=yes"
     yield "UDP6ZeroChecksumTx=no"
     yield "UDP6ZeroChecksumRx=no"
 
