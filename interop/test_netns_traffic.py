@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from interop.changing import silence
+from interop.changing import silence_both
 from interop.frames import send_frames
 from interop.matches import BORINGTUN, ONE, PLAYS_ALL, Match
 from interop.pair import MakeFar, Pair, make_pair
@@ -74,8 +74,7 @@ def test_each_byte_is_counted_and_the_handshake_told(
     lab: Lab, match: Match, make_far: MakeFar
 ) -> None:
     pair = make_pair(lab, match, make_far)
-    for end in (pair.ours, pair.theirs):
-        silence(end)
+    silence_both(pair.ours, pair.theirs)
     first, second = pair.first, pair.second
     assert_ping(first.place, second.address[4], count=2)
     for a, b in pair.ways:

@@ -96,9 +96,14 @@ def test_auto_takes_a_tap_here_where_that_is_allowed(
     node.start("--auto")
     assert node.tap in hosts[0].links()
     assert node.process is not None
-    assert "--auto: TAP in this network namespace" in node.process.stderr
+    assert "--auto: TAP in this network namespace, the simplest" in node.process.stderr
     assert "instead" not in node.process.stderr
     node.stop()
+
+
+def test_auto_runs_no_command_here_and_says_why(node: WgvxNode) -> None:
+    done = node.place.run(*up(node, "--auto", "--", "true"))
+    assert "--auto: TAP in a namespace of its own (--rootless), for COMMAND never" in done.stderr
 
 
 def test_auto_goes_on_to_what_is_allowed_and_says_why(node: WgvxNode, server: WgvxNode) -> None:

@@ -20,7 +20,7 @@ from wgvx.cli.hangup import Hangup
 from wgvx.cli.output import UserError, usage
 from wgvx.cli.supervision import Supervision, Supervisor
 from wgvx.cli.up_options import register
-from wgvx.cli.ways import Way, command_environment, services_of, ways_to_take
+from wgvx.cli.ways import Way, command_environment, services_of, ways_to_take, why_first
 from wgvx.config import Config, EndpointName, TapAttach, called, find, load
 from wgvx.config.userspace import Services
 from wgvx.control.paths import AlreadyRunning, NodeLock, NoFolder
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     with_command = command is not None
     ways = ways_to_take(args, config, services, with_command=with_command)
     if args.auto:
-        log.info("--auto: %s", ways[0].value)
+        log.info("--auto: %s, %s", ways[0].value, why_first(ways[0]))
     try:
         for way, then in zip_longest(ways, ways[1:]):
             try:

@@ -78,8 +78,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     way.add_argument(
         "--auto",
         action="store_true",
-        help="make TAPs here, or else --rootless, or else --userspace, whichever is allowed first, "
-        "and say why",
+        help="make TAPs here (never with COMMAND), or else --rootless, or else --userspace, "
+        "whichever is allowed first, and say why",
     )
     _add_services(parser)
     parser.add_argument(

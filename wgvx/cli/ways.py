@@ -58,6 +58,17 @@ def ways_to_take(
     return (Way.ROOTLESS if args.rootless or with_command else Way.HERE,)
 
 
+def why_first(way: Way) -> str:
+    """Of what --auto begins with."""
+    match way:
+        case Way.HERE:
+            return "the simplest, where it is allowed"
+        case Way.ROOTLESS:
+            return "for COMMAND never runs in our own namespaces"
+        case Way.USERSPACE:
+            return "to which proxies and forwards lead"
+
+
 def _refuse_taps(args: argparse.Namespace, why: str) -> None:
     if args.tap_fd:
         usage(f"--tap-fd passes TAPs in, and {why}: leave one of the two out")

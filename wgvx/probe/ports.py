@@ -43,7 +43,7 @@ def table(
     """One row for each kind of port, from what came of making TAPs and opening /dev/net/tun."""
     return (
         _made_here(where, here, tun),
-        _beforehand(where, tun),
+        _beforehand(where, here, tun),
         Finding(PASSED, True, "`wgvx up NAME --tap-fd FD`, by whoever has made the TAP"),
         _in_namespaces(where, rootless),
         _vm(STREAM, socket.SOCK_STREAM, 'listen = "./vm1.sock"', 'listen = "127.0.0.1:4711"'),
@@ -87,7 +87,7 @@ def _made_here(where: Surroundings, attempt: Attempt, tun: Finding) -> Finding:
     return Finding(HERE, False, _NO_NODE if not tun.ok else attempt.problem, cure)
 
 
-def _beforehand(where: Surroundings, tun: Finding) -> Finding:
+def _beforehand(where: Surroundings, attempt: Attempt, tun: Finding) -> Finding:
     found = next(_openable_taps(), None)
     if tun.ok and found is not None:
         return Finding(BEFOREHAND, True, f'`wgvx up NAME` with `tap = "{found}"`')
@@ -97,7 +97,9 @@ def _beforehand(where: Surroundings, tun: Finding) -> Finding:
         "an init container with `securityContext: {runAsUser: 0, capabilities: {add: "
         f"[NET_ADMIN, MKNOD]}}}}` that runs `{make}`"
     )
-    if tun.ok:
+    if attempt.problem is None:
+        cure = f"`{make}`"
+    elif tun.ok:
         cure = _cure(where, f"`sudo {make}`", enter, init)
     else:
         cure = _cure(
