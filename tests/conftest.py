@@ -33,7 +33,13 @@ def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     _forbid_skip(report)
+    # What a test has logged may be no text: half of a surrogate pair, which ends xdist's worker.
+    report.sections = [(title, _sendable(text)) for title, text in report.sections]
     return report
+
+
+def _sendable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
