@@ -79,16 +79,7 @@ def test_sighup(place: Place) -> None:
 def test_the_end_of_its_terminal_is_a_nodes_end(place: Place) -> None:
     """What a closed window or a lost connection does, unlike somebody's SIGHUP."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        place.command("up", "a"),
-        stdin=theirs,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd="/",
-        env=place.env,
-    )
-    place.started.append(process)
+    process = place.start("up", "a", stdin=theirs, stderr=subprocess.DEVNULL)
     os.close(theirs)
     assert line(process) == "wgvx: a ready"
     edit(place, PEER)

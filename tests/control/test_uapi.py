@@ -16,6 +16,7 @@ from tests.node.sites import (
     VNI,
     config,
     deliver,
+    joined,
     make_node,
     peer,
     peer_of,
@@ -243,11 +244,7 @@ def test_saying_the_same_private_key_expires_nothing(run: Run, tmp_path: Path) -
     """`wg syncconf` says it every time."""
 
     async def scenario() -> None:
-        async with (
-            running(config(tmp_path, 1, peer(2), NETWORK)) as near,
-            running(config(tmp_path, 2, peer(1), NETWORK)) as far,
-        ):
-            point(near, 2, "127.0.0.1", far.listen_port)
+        async with joined(tmp_path) as (near, far):
             await deliver(port_of(near), port_of(far), b"before")
             known = near.engine.device.latest_handshake(peer_of(near, 2).id)
             for spelling in (private(1), clamped(private(1))):
@@ -296,11 +293,7 @@ def test_an_allowed_ip_moves_between_peers(run: Run, tmp_path: Path) -> None:
 
 def test_the_listen_port_changes_while_running(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with (
-            running(config(tmp_path, 1, peer(2), NETWORK)) as near,
-            running(config(tmp_path, 2, peer(1), NETWORK)) as far,
-        ):
-            point(near, 2, "127.0.0.1", far.listen_port)
+        async with joined(tmp_path) as (near, far):
             await deliver(port_of(near), port_of(far), b"before")
             old = near.listen_port
             assert set_(near, "listen_port=0") == DONE

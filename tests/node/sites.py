@@ -85,6 +85,17 @@ async def running(configured: Config, maker: PortMaker | None = None) -> AsyncIt
         await node.close()
 
 
+@asynccontextmanager
+async def joined(folder: Path, host: str = "127.0.0.1") -> AsyncIterator[tuple[Node, Node]]:
+    """Nodes 1 and 2, of which the first one knows that the other is at ``host``."""
+    async with (
+        running(config(folder, 1, peer(2), NETWORK)) as near,
+        running(config(folder, 2, peer(1), NETWORK)) as far,
+    ):
+        point(near, 2, host, far.listen_port)
+        yield near, far
+
+
 def port_of(node: Node, name: str = "m0") -> MemoryPort:
     """The far side of a node's port."""
     port = next(

@@ -17,6 +17,7 @@ from tests.node.sites import (
     deliver,
     dropped,
     frame,
+    joined,
     make_node,
     peer,
     point,
@@ -229,11 +230,7 @@ def test_what_still_arrives_for_a_port_that_is_gone_is_told_once(
     run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> None:
-        async with (
-            running(config(tmp_path, 1, peer(2), NETWORK)) as near,
-            running(config(tmp_path, 2, peer(1), NETWORK)) as far,
-        ):
-            point(near, 2, "127.0.0.1", far.listen_port)
+        async with joined(tmp_path) as (near, far):
             await deliver(port_of(near), port_of(far), b"x")
             sent = frame(port_of(near), port_of(far), b"y")
             port_of(far).vanish()

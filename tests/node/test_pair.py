@@ -17,6 +17,7 @@ from tests.node.sites import (
     deliver,
     dropped,
     frame,
+    joined,
     peer,
     peer_of,
     point,
@@ -45,11 +46,7 @@ def address_of(node: Node, number: int) -> str | None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_frames_go_both_ways(host: str, run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with (
-            running(config(tmp_path, 1, peer(2), NETWORK)) as near,
-            running(config(tmp_path, 2, peer(1), NETWORK)) as far,
-        ):
-            point(near, 2, host, far.listen_port)
+        async with joined(tmp_path, host) as (near, far):
             await deliver(port_of(near), port_of(far), b"there")
             await deliver(port_of(far), port_of(near), b"back")
             # The far end was never told where the near one is.
@@ -66,11 +63,7 @@ def test_frames_go_both_ways(host: str, run: Run, tmp_path: Path) -> None:
 
 def test_a_burst_over_many_turns_arrives_in_order(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with (
-            running(config(tmp_path, 1, peer(2), NETWORK)) as near,
-            running(config(tmp_path, 2, peer(1), NETWORK)) as far,
-        ):
-            point(near, 2, "127.0.0.1", far.listen_port)
+        async with joined(tmp_path) as (near, far):
             await deliver(port_of(near), port_of(far), b"first")
             sent = [
                 frame(port_of(near), port_of(far), number.to_bytes(4, "big"))
@@ -119,11 +112,7 @@ def test_garbage_of_every_length_does_not_end_the_loop(run: Run, tmp_path: Path)
     draw = random.Random(7)
 
     async def scenario() -> None:
-        async with (
-            running(config(tmp_path, 1, peer(2), NETWORK)) as near,
-            running(config(tmp_path, 2, peer(1), NETWORK)) as far,
-        ):
-            point(near, 2, "127.0.0.1", far.listen_port)
+        async with joined(tmp_path) as (near, far):
             await deliver(port_of(near), port_of(far), b"before")
             before = sum(far.dataplane.drops().values())
             sent = 0
@@ -149,11 +138,7 @@ def test_garbage_of_every_length_does_not_end_the_loop(run: Run, tmp_path: Path)
 
 def test_oversized_and_short_frames_do_not_end_the_loop(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with (
-            running(config(tmp_path, 1, peer(2), NETWORK)) as near,
-            running(config(tmp_path, 2, peer(1), NETWORK)) as far,
-        ):
-            point(near, 2, "127.0.0.1", far.listen_port)
+        async with joined(tmp_path) as (near, far):
             await deliver(port_of(near), port_of(far), b"before")
             # Tunnel MTU - IPv4 - UDP - VXLAN: the largest frame, whatever the port's own MTU.
             largest = near.tunnel_mtu - 20 - 8 - 8
@@ -178,11 +163,7 @@ def test_oversized_and_short_frames_do_not_end_the_loop(run: Run, tmp_path: Path
 
 def test_the_answer_leaves_from_the_address_that_was_addressed(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with (
-            running(config(tmp_path, 1, peer(2), NETWORK)) as near,
-            running(config(tmp_path, 2, peer(1), NETWORK)) as far,
-        ):
-            point(near, 2, "127.0.0.2", far.listen_port)
+        async with joined(tmp_path, "127.0.0.2") as (near, far):
             await deliver(port_of(near), port_of(far), b"there")
             await deliver(port_of(far), port_of(near), b"back")
             # Had the far end answered from another address, the near one would have roamed there.
@@ -202,11 +183,7 @@ def test_the_answer_leaves_from_the_address_that_was_addressed(run: Run, tmp_pat
 
 def test_another_listen_port_while_running(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with (
-            running(config(tmp_path, 1, peer(2), NETWORK)) as near,
-            running(config(tmp_path, 2, peer(1), NETWORK)) as far,
-        ):
-            point(near, 2, "127.0.0.1", far.listen_port)
+        async with joined(tmp_path) as (near, far):
             await deliver(port_of(near), port_of(far), b"before")
             old = near.listen_port
             near.set_listen_port(old)
@@ -233,11 +210,7 @@ def test_an_initiation_flood_leaves_the_data_flowing(run: Run, tmp_path: Path) -
     """More than a queue of handshakes with good mac1 and no peer behind them."""
 
     async def scenario() -> None:
-        async with (
-            running(config(tmp_path, 1, peer(2), NETWORK)) as near,
-            running(config(tmp_path, 2, peer(1), NETWORK)) as far,
-        ):
-            point(near, 2, "127.0.0.1", far.listen_port)
+        async with joined(tmp_path) as (near, far):
             await deliver(port_of(near), port_of(far), b"before")
             _, message = noise.create_initiation(
                 static_private=private(9),

@@ -18,6 +18,7 @@ from tests.node.sites import (
     config,
     deliver,
     dropped,
+    joined,
     peer,
     peer_of,
     point,
@@ -61,11 +62,7 @@ def flood(node: Node) -> set[bytes]:
 
 def test_what_does_not_change_goes_on(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with (
-            running(config(tmp_path, 1, peer(2), NETWORK)) as near,
-            running(config(tmp_path, 2, peer(1), NETWORK)) as far,
-        ):
-            point(near, 2, "127.0.0.1", far.listen_port)
+        async with joined(tmp_path) as (near, far):
             await deliver(port_of(near), port_of(far), b"before")
             info = peer_of(near, 2)
             endpoint = near.dataplane.endpoint(info.id)
@@ -148,11 +145,7 @@ def test_another_port_and_another_key(run: Run, tmp_path: Path) -> None:
     """The peers that have been told go on as well."""
 
     async def scenario() -> None:
-        async with (
-            running(config(tmp_path, 1, peer(2), NETWORK)) as near,
-            running(config(tmp_path, 2, peer(1), NETWORK)) as far,
-        ):
-            point(near, 2, "127.0.0.1", far.listen_port)
+        async with joined(tmp_path) as (near, far):
             await deliver(port_of(near), port_of(far), b"before")
             mac = port_of(near).mac
             with_key = near.config.path.read_text().replace(
