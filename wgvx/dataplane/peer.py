@@ -68,7 +68,9 @@ class PeerState:
         routes, which :meth:`give_up_local_address` is to find.
         """
         here = self.endpoint
-        return here is not None and endpoint._replace(interface=here.interface) == here
+        return here is not None and (
+            endpoint == here or endpoint.but_for_interface() == here.but_for_interface()
+        )
 
     def _refuses(self, endpoint: Endpoint) -> bool:
         refused = self.refused

@@ -34,6 +34,10 @@ class Endpoint(NamedTuple):
         """The far end alone."""
         return self.ip, self.port, self.scope
 
+    def but_for_interface(self) -> tuple[bytes, int, int, bytes]:
+        """Both ends, on whatever interface."""
+        return self[:4]
+
 
 class HandshakeMessage(NamedTuple):
     """A handshake or cookie message of valid type, length, receiver index and mac1, waiting to be
