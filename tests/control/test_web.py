@@ -19,7 +19,7 @@ from tests.support.running import Run
 from wgvx.config import EndpointName
 from wgvx.control import status, status_page, web
 from wgvx.control.http import Response
-from wgvx.control.web import Web, is_loopback
+from wgvx.control.web import Web
 from wgvx.node import Node
 
 DOCUMENT = status_page.PAGE.body.decode()
@@ -259,7 +259,7 @@ def test_a_port_that_is_taken(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_who_reaches_it(host: str, is_ours_alone: bool) -> None:
-    assert is_loopback(EndpointName(host, 9586)) == is_ours_alone
+    assert EndpointName(host, 9586).is_loopback == is_ours_alone
 
 
 # The page

@@ -6,6 +6,7 @@ import argparse
 
 from wgvx import mtu
 from wgvx.cli import output
+from wgvx.cli.mtu import rows as rows_of_mtu
 from wgvx.fleet import numbers
 from wgvx.fleet.advice import warnings
 from wgvx.fleet.keyring import Keyring
@@ -97,16 +98,8 @@ def _explain_tenant(fleet: Fleet, tenant: Tenant) -> None:
     output.line()
     # Counted for IPv6 everywhere, as `wgvx up` does: see wgvx.fleet.paths.
     steps = mtu.breakdown(room.underlay, 6, 6, vlan=False)
-    arithmetic: list[tuple[object, ...]] = [
-        (f'narrowest underlay, at site "{room.narrowest}"', room.underlay)
-    ]
-    left = room.underlay
-    for what, size in steps.steps:
-        arithmetic.append((f"- {what}", -size))
-        left -= size
-        if left == steps.tunnel:
-            arithmetic.append(("= tunnel packet", left))
-    arithmetic.append(("= overlay MTU", left))
+    narrowest = f'narrowest underlay, at site "{room.narrowest}"'
+    arithmetic = rows_of_mtu(narrowest, "tunnel packet", room.underlay, steps)
     output.table(("", "bytes"), arithmetic, indent=2)
     if len(tenant.sites) > 1:
         output.line()

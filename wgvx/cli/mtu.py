@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 from wgvx import mtu
 from wgvx.cli import output
@@ -74,18 +75,22 @@ def run(args: argparse.Namespace) -> int:
             }
         )
         return 0
-    rows: list[tuple[str, int]] = [("underlay MTU", args.underlay)]
-    left = args.underlay
-    for what, size in result.steps:
-        rows.append((f"- {what}", -size))
-        left -= size
-        if left == result.tunnel:
-            rows.append(("= tunnel MTU", left))
-    rows.append(("= overlay MTU", result.mtu))
-    output.table(("", "bytes"), rows)
+    output.table(("", "bytes"), rows("underlay MTU", "tunnel MTU", args.underlay, result))
     for note in notes:
         output.line(f"note: {note}")
     return 0
+
+
+def rows(underlay: str, tunnel: str, size: int, result: mtu.Breakdown) -> Iterator[tuple[str, int]]:
+    """From an underlay of `size` to the overlay, with words for what is at its beginning and for
+    what the outer headers leave."""
+    yield underlay, size
+    for what, taken in result.steps:
+        yield f"- {what}", -taken
+        size -= taken
+        if size == result.tunnel:
+            yield f"= {tunnel}", size
+    yield "= overlay MTU", size
 
 
 def _notes(overlay: int, result: mtu.Breakdown) -> list[str]:

@@ -234,13 +234,13 @@ async def _serve(
 
 def _listen_for_http(node: Node, where: EndpointName) -> Web:
     # What it takes costs time and memory, and not every node has it.
-    from wgvx.control.web import Web, is_loopback
+    from wgvx.control.web import Web
 
     try:
         web = Web(node, where)
     except OSError as error:
         raise UserError(f"--metrics {where}: {error.strerror or error}") from None
-    if not is_loopback(where):
+    if not where.is_loopback:
         log.warning(
             "--metrics: whoever reaches %s can read the names of peers, networks and ports and "
             "their counters",

@@ -128,7 +128,7 @@ def _exposure_warnings(network: NetworkConfig) -> Iterator[str]:
     """Places that others than this host's users reach, and that ask nobody who he is."""
     for attach in network.attach:
         for key, realm, address in places_of(attach):
-            if isinstance(address, Path) or realm == "overlay" or _is_loopback(address.host):
+            if isinstance(address, Path) or realm == "overlay" or address.is_loopback:
                 continue
             yield (
                 f"network {network.vni}: {key} {address} is not on the loopback: whoever reaches "
@@ -147,13 +147,6 @@ def _netns_warnings(network: NetworkConfig) -> Iterator[str]:
 
 def _has_tap(network: NetworkConfig) -> bool:
     return any(isinstance(one, TapAttach) for one in network.attach)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _peer_warnings(config: Config) -> Iterator[str]:

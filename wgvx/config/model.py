@@ -12,6 +12,7 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
     IPv6Network,
+    ip_address,
 )
 from pathlib import Path
 from typing import ClassVar
@@ -48,6 +49,14 @@ class EndpointName:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host or "*"
         return f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this host reaches it; no name but one is looked at."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,14 +182,14 @@ Samples = Iterable[tuple[list[str], float]]
 
 
 def _counters(name: str, meaning: str, labels: list[str], samples: Samples) -> Metric:
-    family = CounterMetricFamily(name, meaning, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
-    return family
+    return _filled(CounterMetricFamily(name, meaning, labels=labels), samples)
 
 
 def _gauges(name: str, meaning: str, labels: list[str], samples: Samples) -> Metric:
-    family = GaugeMetricFamily(name, meaning, labels=labels)
+    return _filled(GaugeMetricFamily(name, meaning, labels=labels), samples)
+
+
+def _filled(family: CounterMetricFamily | GaugeMetricFamily, samples: Samples) -> Metric:
     for values, value in samples:
         family.add_metric(values, value)
     return family

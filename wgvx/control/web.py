@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Any, Final
 
 from wgvx.config import EndpointName
@@ -32,7 +31,7 @@ MAX_CONNECTIONS: Final = 64
 """One whose request is still to come gives way to another."""
 
 NOT_FOUND: Final = Response(
-    b"there are /metrics, /livez, /readyz and /\n", status=HTTPStatus.NOT_FOUND
+    b"there is /metrics, /livez, /readyz and /\n", status=HTTPStatus.NOT_FOUND
 )
 
 
@@ -44,7 +43,7 @@ class Web:
         """Whether the node serves: what /readyz says."""
         self._node = node
         self._started = time.time()
-        self._hosts = {"localhost", where.host.lower()} if is_loopback(where) else None
+        self._hosts = {"localhost", where.host.lower()} if where.is_loopback else None
         self._pages: dict[str, Callable[[], Awaitable[Response]]] = {
             "/": _page,
             "/status.json": _Kept(self._status),
@@ -71,9 +70,7 @@ class Web:
         except Refused as refused:
             return refused.response
         if page is None:
-            return Response(
-                b"there is /metrics, /livez, /readyz and /\n", status=HTTPStatus.NOT_FOUND
-            )
+            return NOT_FOUND
         return await page()
 
     # --- what there is -----------------------------------------------------------------------
@@ -127,11 +124,3 @@ async def _alive() -> Response:
 
 def _json(value: Any) -> Response:
     return Response(json.dumps(value).encode(), "application/json")
-
-
-def is_loopback(where: EndpointName) -> bool:
-    """Whether only this host reaches it."""
-    try:
-        return ip_address(where.host).is_loopback
-    except ValueError:
-        return where.host == "localhost"

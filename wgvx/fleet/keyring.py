@@ -10,7 +10,7 @@ A missing key is made; `save` writes what was made. No key is ever part of a mes
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from wgvx import keys
@@ -54,11 +54,7 @@ class Keyring:
         if self.stays_on_node(site):
             return None
         if name not in self._private:
-            path = self._folder / f"{name}.key"
-            key = _read(path)
-            if key is None:
-                key = self._made(path, keys.encode(keys.generate_private()))
-            self._private[name] = key
+            self._private[name] = self._kept(self._key_path(name), keys.generate_private)
         return self._private[name]
 
     def public(self, name: str) -> str:
@@ -73,11 +69,7 @@ class Keyring:
             return None
         both = pair(a, b)
         if both not in self._preshared:
-            path = self._psk_path(both)
-            key = _read(path)
-            if key is None:
-                key = self._made(path, keys.encode(keys.generate_preshared()))
-            self._preshared[both] = key
+            self._preshared[both] = self._kept(self._psk_path(both), keys.generate_preshared)
         return self._preshared[both]
 
     def stays_on_node(self, site: Site) -> bool:
@@ -101,18 +93,16 @@ class Keyring:
             if self.stays_on_node(site):
                 self._renew_public(name)
             else:
-                path = self._folder / f"{name}.key"
-                self._private[name] = self._made(path, keys.encode(keys.generate_private()))
+                self._private[name] = self._new(self._key_path(name), keys.generate_private)
                 self._public.pop(name, None)
         for both in self._filed_pairs():
             if renewed & set(both):
-                path = self._psk_path(both)
-                self._preshared[both] = self._made(path, keys.encode(keys.generate_preshared()))
+                self._preshared[both] = self._new(self._psk_path(both), keys.generate_preshared)
 
     def adopt(self, private: Mapping[str, str], preshared: Mapping[Pair, str]) -> None:
         """Keys that were made elsewhere, by site and by pair, base64."""
         for name, key in private.items():
-            self._private[name] = self._made(self._folder / f"{name}.key", key)
+            self._private[name] = self._made(self._key_path(name), key)
         for both, key in preshared.items():
             self._preshared[both] = self._made(self._psk_path(both), key)
 
@@ -174,9 +164,19 @@ class Keyring:
             )
         self._public[name] = self._made(self._folder / f"{name}.pub", key)
 
+    def _kept(self, path: Path, generate: Callable[[], bytes]) -> str:
+        """The key of a file that may have to be made first."""
+        return _read(path) or self._new(path, generate)
+
+    def _new(self, path: Path, generate: Callable[[], bytes]) -> str:
+        return self._made(path, keys.encode(generate()))
+
     def _made(self, path: Path, key: str) -> str:
         self._unsaved[path] = key
         return key
+
+    def _key_path(self, name: str) -> Path:
+        return self._folder / f"{name}.key"
 
     def _psk_path(self, both: Pair) -> Path:
         return self._folder / "psk" / "+".join(both)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from wgvx.fleet.nodes import Network, Node
 from wgvx.fleet.plan import Kind
@@ -40,16 +40,20 @@ def _wireguard(node: Node) -> Iterator[str]:
 
 
 def _tunnel(node: Node) -> Iterator[str]:
-    yield "[Match]"
-    yield f"Name={node.name}"
-    yield "\n[Network]"
-    for address in node.addresses:
-        yield f"Address={address}"
+    yield from _link(node.name, node.addresses)
     yield "LinkLocalAddressing=no"
     if node.forward:
         yield "IPForward=yes"
     for network in node.networks:
         yield f"VXLAN={network.name}"
+
+
+def _link(name: str, addresses: Iterable[str]) -> Iterator[str]:
+    yield "[Match]"
+    yield f"Name={name}"
+    yield "\n[Network]"
+    for address in addresses:
+        yield f"Address={address}"
 
 
 def _vxlan(node: Node, network: Network) -> Iterator[str]:
@@ -69,11 +73,7 @@ def _vxlan(node: Node, network: Network) -> Iterator[str]:
 
 
 def _overlay(network: Network) -> Iterator[str]:
-    yield "[Match]"
-    yield f"Name={network.name}"
-    yield "\n[Network]"
-    for address in network.addresses:
-        yield f"Address={address}"
+    yield from _link(network.name, network.addresses)
     if network.bridge is not None:
         yield f"Bridge={network.bridge}"
     for remote in network.remotes:
