@@ -11,6 +11,7 @@ from wgvx.fleet.files import SECRET_MODE, File
 from wgvx.fleet.nodes import Node
 from wgvx.fleet.plan import Kind, Plan
 from wgvx.fleet.template import filled, verbatim
+from wgvx.fleet.wgvx_file import HEADER
 
 
 def fleet_files(plan: Plan) -> Iterator[tuple[str, File]]:
@@ -76,6 +77,4 @@ def _inventory(plan: Plan) -> str:
         assert isinstance(hosts, dict)
         hosts[name] = {} if site.endpoint is None else {"ansible_host": site.endpoint.host}
     dumped: str = yaml.safe_dump(groups, sort_keys=False)
-    return (
-        f"# Written by wgvx fleet render: what is changed here is lost at the next one.\n{dumped}"
-    )
+    return HEADER + dumped

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import collapse_addresses, ip_network
 
 from wgvx.config import format_mac
 from wgvx.fleet.keyring import Keyring
 from wgvx.fleet.numbers import Numbers
 from wgvx.fleet.paths import Room, room, tunnel_mtus
 from wgvx.fleet.plan import Kind, Plan, Site, Tenant
-from wgvx.fleet.topology import Links
+from wgvx.fleet.topology import Links, covering
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +87,15 @@ class Fleet:
         tenants = self.plan.tenants
         rooms = {name: room(links, tenant) for name, tenant in tenants.items()}
         vteps = {
-            name: [str(links.addresses(site)[0]) for site in tenant.sites]
+            name: [links.addresses(site)[0] for site in tenant.sites]
             for name, tenant in tenants.items()
         }
         for key, value in (
             ("links", links),
             ("rooms", rooms),
             ("tunnel_mtus", tunnel_mtus(links, rooms)),
-            ("_vteps", vteps),
-            ("_accept", {name: _covering(some) for name, some in vteps.items()}),
+            ("_vteps", {name: [str(vtep) for vtep in some] for name, some in vteps.items()}),
+            ("_accept", {name: covering(some) for name, some in vteps.items()}),
         ):
             object.__setattr__(self, key, value)
 
@@ -148,8 +147,3 @@ class Fleet:
             remotes=tuple(vtep for vtep in self._vteps[tenant.name] if vtep != own),
             accept=self._accept[tenant.name],
         )
-
-
-def _covering(vteps: Iterable[str]) -> tuple[str, ...]:
-    hosts = [ip_network(vtep) for vtep in vteps]
-    return tuple(map(str, collapse_addresses(hosts)))  # type: ignore[type-var]

@@ -2,7 +2,7 @@
 
 nodes/NAME/wgvx/        NAME.toml for wgvx up
 nodes/NAME/wg-quick/    the same node as kernel WireGuard and VXLAN: for /etc/wireguard
-    nodes/NAME/networkd/    the same again, for /etc/systemd/network
+nodes/NAME/networkd/    the same again, for /etc/systemd/network
 nodes/NAME/compose/     the node as a container
 nodes/NAME/kubernetes/  the node as a pod
 systemd/, ansible/      how nodes are run, and how their files come to them

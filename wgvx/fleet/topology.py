@@ -8,7 +8,7 @@ address leads to one peer alone (cryptokey routing), so a spoke cannot be at two
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import collapse_addresses, ip_network
 
@@ -87,14 +87,17 @@ class Links:
 
     def _behind_hub(self, hub: str) -> tuple[str, ...]:
         if hub not in self._behind:
-            hosts = [
-                ip_network(address)
-                for name in (hub, *self._spokes[hub])
-                for address in self._addresses[name]
-            ]
-            found: list[str] = []
-            for version in (4, 6):
-                family = [host for host in hosts if host.version == version]
-                found += map(str, collapse_addresses(family))  # type: ignore[type-var]
-            self._behind[hub] = tuple(found)
+            self._behind[hub] = covering(
+                address for name in (hub, *self._spokes[hub]) for address in self._addresses[name]
+            )
         return self._behind[hub]
+
+
+def covering(addresses: Iterable[Address]) -> tuple[str, ...]:
+    """As few prefixes as have these addresses in them and no other, IPv4's first."""
+    hosts = [ip_network(address) for address in addresses]
+    found: list[str] = []
+    for version in (4, 6):
+        family = [host for host in hosts if host.version == version]
+        found += map(str, collapse_addresses(family))  # type: ignore[type-var]
+    return tuple(found)
