@@ -22,6 +22,9 @@ static const char *const reason_names[REASONS] = {
     [VTEP_NOT_ACCEPTED] = "vtep_not_accepted", [SHORT_FRAME] = "short_frame",
     [OWN_MAC] = "own_mac", [BAD_SOURCE_MAC] = "bad_source_mac",
     [RESERVED_GROUP] = "reserved_group", [STATIC_MOVED] = "static_moved",
+    [STICKY_MOVED] = "sticky_moved", [MOVE_DAMPED] = "move_damped",
+    [PORT_BLOCKED] = "port_blocked", [BROADCAST_LIMIT] = "broadcast_limit",
+    [MULTICAST_LIMIT] = "multicast_limit", [UNKNOWN_LIMIT] = "unknown_limit",
     [SAME_PORT] = "same_port", [NO_REMOTE] = "no_remote", [TOO_BIG] = "too_big",
     [ECN_CE] = "ecn_ce", [PORT_FULL] = "port_full",
     [PORT_DOWN] = "port_down", [SOCKET_FULL] = "socket_full",
@@ -71,18 +74,6 @@ wgvx *wgvx_new(const char *aead)
     }
     dp->aead_name = dp->python->aead.library->name;
     return dp;
-}
-
-static void network_free(struct network *network)
-{
-    for (struct port *port = network->ports, *next; port; port = next) {
-        next = port->next;
-        stream_free(port->stream);
-        free(port);
-    }
-    fdb_free(network->fdb);
-    allowed_ips_free(network->accept);
-    free(network);
 }
 
 void wgvx_free(wgvx *dp)
@@ -173,6 +164,49 @@ void wgvx_deliver(wgvx *dp, const uint8_t *source, const uint8_t *destination,
     if (reason != PASSED)
         drop(dp->python, reason);
     leave(dp);
+}
+
+void wgvx_forward_frame(wgvx *dp, uint32_t vni, const wgvx_place *from, const uint8_t *frame,
+                        uint32_t length, uint64_t now)
+{
+    static const struct vnet_header none;
+    struct place origin = place_of(from);
+    struct segments segments;
+    enter(dp, now);
+    struct network *network = map_get(&dp->networks, vni);
+    struct port *port = origin.vtep_length ? NULL : map_get(&dp->ports, origin.port);
+    if (network && origin.vtep_length) {
+        struct frame out = {.data = (uint8_t *)(uintptr_t)frame, .length = length};
+        enum reason reason = forward_from_vtep(dp->python, network, &origin, &out, now);
+        if (reason != PASSED)
+            drop(dp->python, reason);
+    } else if (port && segments_begin(&segments, &none, frame, length)) {
+        forward_from_port(dp->python, port, NULL, &segments, frame, length, now);
+    }
+    leave(dp);
+}
+
+void wgvx_send_frame(wgvx *dp, uint32_t vni, const wgvx_place *places, uint32_t count,
+                     const uint8_t *frame, uint32_t length, uint64_t now)
+{
+    struct frame out = {.data = (uint8_t *)(uintptr_t)frame, .length = length};
+    struct vteps remotes = {0, malloc((count + 1) * sizeof *remotes.places)};
+    if (!remotes.places)
+        return;
+    enter(dp, now);
+    struct network *network = map_get(&dp->networks, vni);
+    for (uint32_t i = 0; network && i < count; i++) {
+        struct place place = place_of(&places[i]);
+        struct port *port = place.vtep_length ? NULL : map_get(&dp->ports, place.port);
+        if (port)
+            send_frame(dp->python, port, &out);
+        else if (place.vtep_length)
+            remotes.places[remotes.count++] = place;
+    }
+    if (network && remotes.count)
+        send_to_remotes(dp->python, network, &remotes, frame, length, now);
+    leave(dp);
+    free(remotes.places);
 }
 
 void wgvx_route_out(wgvx *dp, const uint8_t *packet, uint32_t length, uint64_t now)

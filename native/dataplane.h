@@ -15,11 +15,14 @@
 
 #include "aead.h"
 #include "allowed_ips.h"
+#include "bucket.h"
 #include "coalesce.h"
 #include "cookie.h"
 #include "fdb.h"
 #include "map.h"
+#include "members.h"
 #include "replay.h"
+#include "segment.h"
 #include "wgvx.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -33,8 +36,9 @@ enum reason {
     HANDSHAKE_TIMEOUT, UNKNOWN_INDEX, AUTH_FAILED, REPLAYED, KEY_EXPIRED, INNER_MALFORMED,
     SOURCE_NOT_ALLOWED, NO_ROUTE, NO_ENDPOINT, STAGED_OVERFLOW, TTL, BAD_CHECKSUM, FRAGMENT,
     SLOW_PATH, NOT_VXLAN, RESERVED_BITS, UNKNOWN_VNI, VTEP_NOT_ACCEPTED, SHORT_FRAME, OWN_MAC,
-    BAD_SOURCE_MAC, RESERVED_GROUP, STATIC_MOVED, SAME_PORT, NO_REMOTE, TOO_BIG, ECN_CE, PORT_FULL,
-    PORT_DOWN, SOCKET_FULL, UNREACHABLE, CONGESTED,
+    BAD_SOURCE_MAC, RESERVED_GROUP, STATIC_MOVED, STICKY_MOVED, MOVE_DAMPED, PORT_BLOCKED,
+    BROADCAST_LIMIT, MULTICAST_LIMIT, UNKNOWN_LIMIT, SAME_PORT, NO_REMOTE, TOO_BIG, ECN_CE,
+    PORT_FULL, PORT_DOWN, SOCKET_FULL, UNREACHABLE, CONGESTED,
     REASONS,
     PASSED = REASONS /* not dropped */
 };
@@ -86,12 +90,22 @@ struct peer {
 
 /* --- networks ---------------------------------------------------------------------------------- */
 
+/* The bits of wgvx.vxlan.watch.Watch. */
+enum { WATCH_ARP = 1, WATCH_NEIGHBOURS = 2, WATCH_GROUPS = 4, WATCH_PROBES = 8 };
+
+/* Frames that go everywhere: broadcast, multicast, unknown; see limits.c. */
+#define LIMITS 3
+/* VTEPs with one hash share their buckets. */
+#define VTEP_SLOTS 64
+
 struct port {
     uint32_t id;
     struct network *network;
     struct port *next; /* of the network, in the order they were added */
     bool has_mac;
     uint8_t mac[6];
+    bool blocked;    /* nothing in, nothing out, but loop probes */
+    struct bucket limits[LIMITS];
     uint8_t framing; /* WGVX_VNET, WGVX_BARE or WGVX_STREAM */
     bool tso, uso;   /* a TAP that takes them */
     bool ends;       /* a socket on which a read of nothing is its end */
@@ -118,6 +132,12 @@ struct network {
     struct prefix_owner accepted;
     struct port *ports, **ports_end;
     uint64_t rx_frames, tx_frames; /* added to atomically */
+    uint8_t watch;
+    struct members_table members;
+    uint32_t limits[LIMITS]; /* a second; 0: none */
+    pthread_mutex_t lock;    /* of all buckets: frames to everywhere, and watched ones, are few */
+    struct bucket handed_up;
+    struct bucket vtep_limits[VTEP_SLOTS][LIMITS];
 };
 
 /* --- what a thread works with ------------------------------------------------------------------- */
@@ -156,6 +176,13 @@ struct rare {
     uint32_t length, peer;
 };
 
+/* A frame in place of which Python says what goes on. */
+struct watched {
+    uint8_t *data; /* a copy */
+    uint32_t length, vni;
+    struct place origin;
+};
+
 #define OPEN_RUNS 16
 
 struct lane {
@@ -176,6 +203,7 @@ struct lane {
     LIST(struct peer *) asking; /* peers with events */
     LIST(wgvx_handshake) handshakes;
     LIST(struct rare) rare;
+    LIST(struct watched) watched;
     bool stopped; /* a rare packet has to be dealt with first */
 
     /* What the burst's last packet found: good until the burst ends, for tables stand still. */
@@ -329,6 +357,9 @@ void sweep(struct wgvx *);
 /* As wgvx_receive. */
 uint32_t receive(struct lane *, uint8_t *data, uint32_t length, uint32_t size,
                  const wgvx_endpoint *, uint8_t tos, uint64_t now);
+/* A frame from a VTEP, to ports: joined to others where `out` says where its headers are. */
+enum reason forward_from_vtep(struct lane *, struct network *, const struct place *origin,
+                              struct frame *out, uint64_t now);
 /* As wgvx_deliver; returns why not. `sum` of the segment's bytes. */
 enum reason deliver_udp(struct lane *, const uint8_t *source, const uint8_t *destination,
                         unsigned address_length, uint8_t ecn, uint8_t *segment, uint32_t length,
@@ -339,28 +370,60 @@ enum reason hand_up(struct lane *, const uint8_t *message, uint32_t length, cons
 
 /* --- vtep.c ------------------------------------------------------------------------------------ */
 
-/* Which way a frame goes: one VTEP, one port, or everywhere. */
+/* Which way frames go: to one VTEP, to one port, or everywhere. */
 struct forwarding {
     struct vteps remotes;
     struct place one; /* what remotes points to, for a single one */
     struct port *port;
     bool everywhere;
+    const struct members *members; /* everywhere is these alone; NULL: all */
+    struct port *from;             /* NULL: they came from a VTEP */
+    uint32_t allowed;              /* so many of them; why not the others: */
+    enum reason refused;
 };
 
-/* A frame entered on a local port: see Vtep.outbound. */
-enum reason vtep_outbound(struct lane *, struct port *, const uint8_t *frame, uint32_t length,
-                          uint64_t now, struct forwarding *);
-/* A frame came out of the tunnel from the VTEP with tunnel address `source`: see Vtep.inbound.
- * Never to another VTEP (split horizon). *out is the one port, NULL for all of them. */
-enum reason vtep_inbound(struct lane *, struct network *, const uint8_t *source,
-                         unsigned address_length, const uint8_t *frame, uint32_t length,
-                         uint64_t now, struct port **out);
+/* A frame entered on a local port: see Vtep.enter. *watched: it is to be handed up. */
+enum reason vtep_enter(struct lane *, struct port *, const uint8_t *frame, uint32_t length,
+                       uint64_t now, bool *watched);
+/* A frame came out of the tunnel from a VTEP: see Vtep.arrive. */
+enum reason vtep_arrive(struct lane *, struct network *, const struct place *from,
+                        const uint8_t *frame, uint32_t length, uint64_t now, bool *watched);
+/* Where `count` frames with this one's header go: see Vtep.forward. `from`: the port that `origin`
+ * is; NULL: it is a VTEP. */
+enum reason vtep_forward(struct lane *, struct network *, const struct place *origin,
+                         struct port *from, const uint8_t *frame, uint32_t count, uint64_t now,
+                         struct forwarding *);
+/* Whether that includes a port. */
+bool goes_to(const struct forwarding *, const struct port *);
+
+/* --- limits.c, watch.c ------------------------------------------------------------------------- */
+
+/* How many of `count` frames may go everywhere, and why not the others. */
+uint32_t limit(struct network *, const uint8_t *destination, const struct place *origin,
+               struct port *from, uint32_t count, uint64_t now, enum reason *);
+/* What a frame of 14 bytes or more is to its network: one of WATCH_*, or 0. */
+uint8_t watched_kind(const struct network *, const uint8_t *frame, uint32_t length);
+/* Whether one more of this kind may be handed to Python. */
+enum reason may_hand_up(struct lane *, struct network *, uint8_t kind, uint64_t now, bool *watched);
+void hand_up_frame(struct lane *, const struct network *, const struct place *origin,
+                   const uint8_t *frame, uint32_t length);
+
+/* --- networks.c -------------------------------------------------------------------------------- */
+
+void network_free(struct network *);
+struct place place_of(const wgvx_place *);
 
 /* --- outbound.c -------------------------------------------------------------------------------- */
 
 /* A frame from a port, with its virtio-net header or NULL. */
 void transmit(struct lane *, struct port *, const struct vnet_header *, const uint8_t *frame,
               uint32_t length, uint64_t now);
+/* It goes on, however it got here. */
+void forward_from_port(struct lane *, struct port *, const struct vnet_header *,
+                       struct segments *, const uint8_t *frame, uint32_t length, uint64_t now);
+/* A whole frame to some VTEPs. */
+void send_to_remotes(struct lane *, struct network *, const struct vteps *, const uint8_t *frame,
+                    uint32_t length, uint64_t now);
 /* Cryptokey routing of a tunnel packet that stands at message + TRANSPORT_HEADER in the arena's
  * reserved room. Returns why not. */
 enum reason route_packet(struct lane *, struct peer *, uint8_t *message, uint32_t length,
@@ -379,6 +442,8 @@ uint8_t *reserve(struct lane *, uint32_t length);
  * the one given). */
 void send_message(struct lane *, struct peer *, const wgvx_endpoint *, uint32_t length, uint8_t tos);
 void send_frame(struct lane *, struct port *, const struct frame *);
+/* The same, where the port is not blocked. */
+void deliver_frame(struct lane *, struct port *, const struct frame *);
 /* Puts out all that is there: of use in a fused lane only. */
 void flush(struct lane *);
 void clear_messages(struct lane *);
@@ -389,9 +454,10 @@ void begin_burst(struct lane *);
 
 void flush_messages(struct lane *);
 void flush_frames(struct lane *);
-/* A frame that is large or unfinished, to a port that takes neither. */
+/* A frame that is large or unfinished, to a port that takes neither: the first `most` of those that
+ * it makes. */
 void send_finished(struct lane *, struct port *, const struct vnet_header *, const uint8_t *frame,
-                   uint32_t length);
+                   uint32_t length, uint32_t most);
 
 /* --- worker.c, and enter and leave of dataplane.c ---------------------------------------------------------------------------------- */
 

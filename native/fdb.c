@@ -16,6 +16,8 @@ struct fdb {
     struct fdb_table table;
     struct fdb_groups groups;
     struct fdb_moves moves;
+    bool sticky;
+    uint32_t move_limit;
 };
 
 static inline uint64_t mac_number(const uint8_t *mac)
@@ -59,13 +61,13 @@ static size_t age_learned(struct fdb *fdb, uint64_t now)
     return removed;
 }
 
-struct fdb *fdb_new(bool learning, uint64_t ageing, uint32_t max_entries)
+struct fdb *fdb_new(const struct fdb_settings *settings)
 {
     struct fdb *fdb = aligned_alloc(_Alignof(struct fdb), sizeof *fdb);
     if (!fdb)
         return NULL;
     memset(fdb, 0, sizeof *fdb);
-    fdb_set(fdb, learning, ageing, max_entries);
+    fdb_set(fdb, settings);
     if (!fdb_table_init(&fdb->table)) {
         free(fdb);
         return NULL;
@@ -85,33 +87,42 @@ void fdb_free(struct fdb *fdb)
 
 /* --- what every frame asks -------------------------------------------------------------------- */
 
-static void record_move(struct fdb *fdb, const struct view *from, const struct view *to,
-                        uint64_t now)
+static enum fdb_learned move(struct fdb *fdb, const struct view *from, const struct view *to,
+                             uint64_t now)
 {
     struct place before = unpacked(from), after = unpacked(to);
     uint8_t mac[6];
     mac_bytes(from->head, mac);
-    fdb_moves_record(&fdb->moves, mac, &before, &after, now);
+    if (fdb->sticky)
+        return FDB_IS_STICKY;
+    if (fdb->move_limit && fdb_moves_holds(&fdb->moves, mac, now))
+        return FDB_IS_HELD;
+    fdb_moves_record(&fdb->moves, mac, &before, &after, fdb->move_limit, now);
+    return FDB_LEARNED;
 }
 
-static void refresh(struct fdb *fdb, uint32_t number, struct view *view, uint64_t now)
+static enum fdb_learned refresh(struct fdb *fdb, uint32_t number, struct view *view, uint64_t now)
 {
     struct storage *storage = LOAD(fdb->table.storage);
     struct entry *entry = &storage->entries[number];
     struct view before = view_of(entry);
     view->refreshed = before.refreshed;
     if (!same_place(&before, view)) {
-        if (!is_aged(fdb, before.refreshed, now))
-            record_move(fdb, &before, view, now);
+        if (!is_aged(fdb, before.refreshed, now)) {
+            enum fdb_learned moved = move(fdb, &before, view, now);
+            if (moved != FDB_LEARNED)
+                return moved;
+        }
         fdb_table_rewrite(&fdb->table, number, view);
     }
     if (now <= before.refreshed)
-        return;
+        return FDB_LEARNED;
     STORE(entry->refreshed, now);
     if (fdb->table.learned.last != number) {
         unlink_entry(storage, &fdb->table.learned, number);
         append(storage, &fdb->table.learned, number);
     }
+    return FDB_LEARNED;
 }
 
 static void learn_new(struct fdb *fdb, struct view *view, uint64_t now)
@@ -125,10 +136,12 @@ static void learn_new(struct fdb *fdb, struct view *view, uint64_t now)
     fdb_table_insert(&fdb->table, view);
 }
 
-bool fdb_learn(struct fdb *fdb, const uint8_t *mac, const struct place *where, uint64_t now)
+enum fdb_learned fdb_learn(struct fdb *fdb, const uint8_t *mac, const struct place *where,
+                           uint64_t now)
 {
+    enum fdb_learned learned = FDB_LEARNED;
     if (!fdb->table.learning)
-        return true;
+        return learned;
     uint64_t number = mac_number(mac);
     uint32_t hash = hash_of(&fdb->table, number);
     struct view view = packed(where), row;
@@ -136,18 +149,18 @@ bool fdb_learn(struct fdb *fdb, const uint8_t *mac, const struct place *where, u
     if (read_row(&fdb->table, number, hash, &row)) {
         bool same = same_place(&row, &view);
         if (row.head & FIXED)
-            return same;
+            return same ? FDB_LEARNED : FDB_IS_STATIC;
         if (same && now <= row.refreshed)
-            return true;
+            return FDB_LEARNED;
     }
     pthread_mutex_lock(&fdb->table.mutex);
     uint32_t found = find(LOAD(fdb->table.storage), number, hash);
     if (found)
-        refresh(fdb, found, &view, now);
+        learned = refresh(fdb, found, &view, now);
     else
         learn_new(fdb, &view, now);
     pthread_mutex_unlock(&fdb->table.mutex);
-    return true;
+    return learned;
 }
 
 bool fdb_lookup(struct fdb *fdb, const uint8_t *mac, uint64_t now, struct place *where)
@@ -168,13 +181,20 @@ const struct vteps *fdb_replication(const struct fdb *fdb, const uint8_t *mac)
     return group ? &group->vteps : &fdb->groups.flood.vteps;
 }
 
+bool fdb_has_group(const struct fdb *fdb, const uint8_t *mac)
+{
+    return mac[0] & 1 && fdb_groups_find(&fdb->groups, mac_number(mac));
+}
+
 /* --- what is configured ----------------------------------------------------------------------- */
 
-void fdb_set(struct fdb *fdb, bool learning, uint64_t ageing, uint32_t max_entries)
+void fdb_set(struct fdb *fdb, const struct fdb_settings *settings)
 {
-    fdb->table.learning = learning;
-    fdb->table.ageing = ageing;
-    fdb->table.max_entries = max_entries;
+    fdb->table.learning = settings->learning;
+    fdb->table.ageing = settings->ageing;
+    fdb->table.max_entries = settings->max_entries;
+    fdb->sticky = settings->sticky;
+    fdb->move_limit = settings->move_limit;
 }
 
 /* A row that stays, in the place of one that does, if there is one. */
@@ -309,6 +329,11 @@ uint32_t fdb_moves(const struct fdb *fdb, struct fdb_move *out, uint32_t room)
     uint32_t count = fdb->moves.count < room ? fdb->moves.count : room;
     memcpy(out, fdb->moves.items, count * sizeof *out);
     return count;
+}
+
+uint64_t fdb_move_count(const struct fdb *fdb)
+{
+    return fdb->moves.total;
 }
 
 bool fdb_learning(const struct fdb *fdb)

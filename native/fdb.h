@@ -35,6 +35,15 @@ struct fdb_move {
     struct place from, to;
     uint64_t at; /* as `now` of fdb_learn */
     uint64_t times;
+    uint64_t held_until; /* when it may move again */
+    uint64_t window;     /* when the counting of `recent` moves began */
+    uint32_t recent;
+};
+
+struct fdb_settings {
+    bool learning, sticky;
+    uint64_t ageing; /* nanoseconds */
+    uint32_t max_entries, move_limit;
 };
 
 /* VTEPs that a frame is replicated to. */
@@ -45,20 +54,23 @@ struct vteps {
 
 struct fdb;
 
-struct fdb *fdb_new(bool learning, uint64_t ageing, uint32_t max_entries);
+struct fdb *fdb_new(const struct fdb_settings *);
 void fdb_free(struct fdb *);
 
-/* What every frame asks. fdb_learn: false where a static or permanent row says otherwise
- * (STATIC_MOVED); without memory a new MAC is not learned. `mac` has 6 bytes. fdb_lookup copies the
- * place out. */
-bool fdb_learn(struct fdb *, const uint8_t *mac, const struct place *, uint64_t now);
+/* What every frame asks. fdb_learn: a row that says otherwise and stays is static or permanent, or
+ * learned where the table is sticky, or held, having moved too often; without memory a new MAC is
+ * not learned. `mac` has 6 bytes. fdb_lookup copies the place out. */
+enum fdb_learned { FDB_LEARNED, FDB_IS_STATIC, FDB_IS_STICKY, FDB_IS_HELD };
+enum fdb_learned fdb_learn(struct fdb *, const uint8_t *mac, const struct place *, uint64_t now);
 bool fdb_lookup(struct fdb *, const uint8_t *mac, uint64_t now, struct place *);
 /* Those of a group MAC that has some, else the flood list. Valid until the next edit. */
 const struct vteps *fdb_replication(const struct fdb *, const uint8_t *mac);
+bool fdb_has_group(const struct fdb *, const uint8_t *mac);
 
-/* What is configured. fdb_set: the settings of fdb_new; what was learned stays. fdb_add: -2 for a port's own MAC, -1 without memory, 0 added, 1 added and
- * *replaced is the other VTEP that a static row had until now. */
-void fdb_set(struct fdb *, bool learning, uint64_t ageing, uint32_t max_entries);
+/* What is configured. fdb_set: other settings; what was learned stays. fdb_add: -2 for a port's own
+ * MAC, -1 without memory, 0 added, 1 added and *replaced is the other VTEP that a static row had
+ * until now. */
+void fdb_set(struct fdb *, const struct fdb_settings *);
 int fdb_add(struct fdb *, const uint8_t *mac, const struct place *vtep, struct place *replaced);
 bool fdb_delete(struct fdb *, const uint8_t *mac, const struct place *vtep /* or NULL */);
 size_t fdb_flush(struct fdb *, const struct place *vtep /* or NULL */, bool static_too);
@@ -72,6 +84,7 @@ size_t fdb_entry_count(const struct fdb *);
 void fdb_rows(struct fdb *, uint64_t now, void (*visit)(const struct fdb_row *, void *), void *);
 /* Those that moved last, whoever moved last comes last; returns how many of at most `room`. */
 uint32_t fdb_moves(const struct fdb *, struct fdb_move *out, uint32_t room);
+uint64_t fdb_move_count(const struct fdb *); /* since the start */
 bool fdb_learning(const struct fdb *);
 
 #endif

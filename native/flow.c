@@ -25,8 +25,9 @@ static void fill(void)
                 table[step - 1][byte] >> 8 ^ table[0][table[step - 1][byte] & 0xFF];
 }
 
-static uint32_t crc32(const uint8_t *data, uint32_t length)
+uint32_t flow_crc32(const uint8_t *data, uint32_t length)
 {
+    pthread_once(&filled, fill);
     uint32_t crc = ~UINT32_C(0);
     for (; length >= 4; data += 4, length -= 4) {
         crc ^= get_le32(data);
@@ -80,6 +81,6 @@ uint16_t flow_source_port(const uint8_t *frame, uint32_t length, const struct in
 {
     uint8_t key[64];
     pthread_once(&filled, fill);
-    uint32_t crc = crc32(key, flow_key(key, frame, length, inner));
+    uint32_t crc = flow_crc32(key, flow_key(key, frame, length, inner));
     return (uint16_t)(FIRST_SOURCE_PORT + ((crc * MULTIPLIER) >> 18));
 }

@@ -139,31 +139,46 @@ enum reason deliver_udp(struct lane *lane, const uint8_t *source, const uint8_t 
     struct network *network = map_get(&dp->networks, vni);
     if (!network || network->udp_port != port)
         return UNKNOWN_VNI;
-    struct port *one;
+    bool watched = false, changed = false;
+    struct place origin = {.vtep_length = (uint8_t)address_length};
+    memcpy(origin.vtep, source, address_length);
     frame_length = length - UDP_HEADER - VXLAN_HEADER;
-    reason = vtep_inbound(lane, network, source, address_length, frame, frame_length, now, &one);
+    reason = vtep_arrive(lane, network, &origin, frame, frame_length, now, &watched);
     if (reason != PASSED)
         return reason;
-    bool changed = false;
     reason = ecn_decapsulate(ecn, frame, &inner, &changed);
     if (reason != PASSED)
         return reason;
     __atomic_fetch_add(&network->rx_frames, 1, __ATOMIC_RELAXED);
-
+    if (watched) {
+        hand_up_frame(lane, network, &origin, frame, frame_length);
+        return PASSED;
+    }
     struct frame out = {.data = frame, .length = frame_length};
     /* An IPv4 header checksum that an ECN mark has just updated is right as well. */
     if (l4 && is_l4_right(frame, frame_length, &inner, l4, l4_sum)) {
         out.l3 = (uint16_t)inner.l3;
         out.l4 = (uint16_t)l4;
     }
-    if (one) {
-        send_frame(lane, one, &out);
+    return forward_from_vtep(lane, network, &origin, &out, now);
+}
+
+enum reason forward_from_vtep(struct lane *lane, struct network *network,
+                              const struct place *origin, struct frame *out, uint64_t now)
+{
+    struct forwarding to;
+    enum reason reason = vtep_forward(lane, network, origin, NULL, out->data, 1, now, &to);
+    if (reason != PASSED)
+        return reason;
+    if (to.port) {
+        deliver_frame(lane, to.port, out);
         return PASSED;
     }
     if (network->ports && network->ports->next)
-        out.l3 = out.l4 = 0; /* Joining writes into the frame, and another port wants it too. */
-    for (struct port *to = network->ports; to; to = to->next)
-        send_frame(lane, to, &out);
+        out->l3 = out->l4 = 0; /* Joining writes into the frame, and another port wants it too. */
+    for (struct port *port = network->ports; port; port = port->next)
+        if (goes_to(&to, port))
+            deliver_frame(lane, port, out);
     return PASSED;
 }
 

@@ -174,6 +174,8 @@ static inline struct inner inner_of(const uint8_t *frame, uint32_t length)
 }
 
 /* The UDP source port of a frame's flow, 49152..65535: see wgvx/vxlan/flow.py. */
+/* CRC-32 of zlib and Ethernet. */
+uint32_t flow_crc32(const uint8_t *data, uint32_t length);
 uint16_t flow_source_port(const uint8_t *frame, uint32_t length, const struct inner *);
 
 #endif

@@ -1,7 +1,20 @@
 /* Bridge domains as Python sees them. Every function here takes all locks. */
+#include <sys/random.h>
+
 #include "dataplane.h"
 #include "fdb_moves.h"
 #include "ip.h"
+#include "stream.h"
+
+struct place place_of(const wgvx_place *given)
+{
+    struct place place = {.vtep_length = given->vtep_length};
+    if (place.vtep_length)
+        memcpy(place.vtep, given->vtep, place.vtep_length);
+    else
+        place.port = given->port;
+    return place;
+}
 
 static struct place vtep_place(const uint8_t *vtep, uint8_t length)
 {
@@ -10,16 +23,45 @@ static struct place vtep_place(const uint8_t *vtep, uint8_t length)
     return place;
 }
 
-static bool set_accept(struct network *network, const uint8_t (*accept)[18], uint32_t accepted)
+void network_free(struct network *network)
 {
-    if (!accept)
+    for (struct port *port = network->ports, *next; port; port = next) {
+        next = port->next;
+        stream_free(port->stream);
+        free(port);
+    }
+    members_destroy(&network->members);
+    pthread_mutex_destroy(&network->lock);
+    fdb_free(network->fdb);
+    allowed_ips_free(network->accept);
+    free(network);
+}
+
+static bool set_accept(struct network *network, const wgvx_network_settings *settings)
+{
+    if (!settings->accept)
         return true;
     network->accept = allowed_ips_new();
     bool ok = network->accept;
-    for (uint32_t i = 0; ok && i < accepted; i++)
-        ok = allowed_ips_insert(network->accept, accept[i] + 2, accept[i][0], accept[i][1],
+    for (uint32_t i = 0; ok && i < settings->accepted; i++) {
+        const uint8_t *prefix = settings->accept[i];
+        ok = allowed_ips_insert(network->accept, prefix + 2, prefix[0], prefix[1],
                                 &network->accepted);
+    }
     return ok;
+}
+
+static void set_rules(struct network *network, const wgvx_network_settings *settings)
+{
+    struct fdb_settings of_fdb = {.learning = settings->learning,
+                                  .sticky = settings->sticky,
+                                  .ageing = settings->ageing,
+                                  .max_entries = settings->max_entries,
+                                  .move_limit = settings->move_limit};
+    fdb_set(network->fdb, &of_fdb);
+    network->learning = settings->learning;
+    network->watch = settings->watch;
+    memcpy(network->limits, settings->limits, sizeof network->limits);
 }
 
 static bool listen_on(struct wgvx *dp, uint16_t port)
@@ -32,34 +74,35 @@ static bool listen_on(struct wgvx *dp, uint16_t port)
     return place;
 }
 
-bool wgvx_add_network(wgvx *dp, uint32_t vni, uint16_t udp_port, bool learning, uint64_t ageing,
-                      uint32_t max_entries, const uint8_t (*accept)[18], uint32_t accepted)
+bool wgvx_add_network(wgvx *dp, uint32_t vni, uint16_t udp_port,
+                      const wgvx_network_settings *settings)
 {
+    static const struct fdb_settings unset;
     struct network *network = calloc(1, sizeof *network);
     if (!network)
         return false;
     network->vni = vni;
     network->udp_port = udp_port;
-    network->learning = learning;
     network->header[0] = 0x08; /* the I flag; what is reserved is zero */
     network->header[4] = (uint8_t)(vni >> 16);
     put16(network->header + 5, vni & 0xFFFF);
     network->ports_end = &network->ports;
-    network->fdb = fdb_new(learning, ageing, max_entries);
+    network->fdb = fdb_new(&unset);
+    pthread_mutex_init(&network->lock, NULL);
+    struct hash_seed *seed = &network->members.seed;
+    bool ready = network->fdb && getrandom(seed, sizeof *seed, 0) == sizeof *seed;
     lock_all(dp);
-    bool added = network->fdb && set_accept(network, accept, accepted) &&
-                 listen_on(dp, udp_port) && map_put(&dp->networks, vni, network);
+    bool added = ready && set_accept(network, settings) && listen_on(dp, udp_port) &&
+                 map_put(&dp->networks, vni, network);
+    if (added)
+        set_rules(network, settings);
     unlock_all(dp);
-    if (!added) {
-        fdb_free(network->fdb);
-        allowed_ips_free(network->accept);
-        free(network);
-    }
+    if (!added)
+        network_free(network);
     return added;
 }
 
-bool wgvx_set_network(wgvx *dp, uint32_t vni, bool learning, uint64_t ageing, uint32_t max_entries,
-                      const uint8_t (*accept)[18], uint32_t accepted)
+bool wgvx_set_network(wgvx *dp, uint32_t vni, const wgvx_network_settings *settings)
 {
     lock_all(dp);
     struct network *network = map_get(&dp->networks, vni);
@@ -68,17 +111,40 @@ bool wgvx_set_network(wgvx *dp, uint32_t vni, bool learning, uint64_t ageing, ui
         struct allowed_ips *before = network->accept;
         network->accept = NULL;
         network->accepted = (struct prefix_owner){0};
-        set = set_accept(network, accept, accepted);
+        set = set_accept(network, settings);
         allowed_ips_free(set ? before : network->accept);
-        if (set) {
-            network->learning = learning;
-            fdb_set(network->fdb, learning, ageing, max_entries);
-        } else {
+        if (set)
+            set_rules(network, settings);
+        else
             network->accept = before;
-        }
     }
     unlock_all(dp);
     return set;
+}
+
+bool wgvx_set_group(wgvx *dp, uint32_t vni, const uint8_t *mac, const wgvx_place *places,
+                    uint32_t count)
+{
+    struct place *own = places ? malloc((count + 1) * sizeof *own) : NULL;
+    if (places && !own)
+        return false;
+    for (uint32_t i = 0; own && i < count; i++)
+        own[i] = place_of(&places[i]);
+    lock_all(dp);
+    struct network *network = map_get(&dp->networks, vni);
+    bool set = network && members_set(&network->members, mac, own, count);
+    unlock_all(dp);
+    free(own);
+    return set;
+}
+
+void wgvx_set_blocked(wgvx *dp, uint32_t id, bool blocked)
+{
+    lock_all(dp);
+    struct port *port = map_get(&dp->ports, id);
+    if (port)
+        port->blocked = blocked;
+    unlock_all(dp);
 }
 
 bool wgvx_add_port(wgvx *dp, uint32_t vni, uint32_t id, const uint8_t *mac)
@@ -114,7 +180,7 @@ void wgvx_get_network(wgvx *dp, uint32_t vni, wgvx_network_state *state)
     const struct network *network = map_get(&dp->networks, vni);
     if (network)
         *state = (wgvx_network_state){network->rx_frames, network->tx_frames,
-                                      fdb_entry_count(network->fdb)};
+                                      fdb_entry_count(network->fdb), fdb_move_count(network->fdb)};
     unlock_all(dp);
 }
 
@@ -198,7 +264,10 @@ uint32_t wgvx_fdb_moves(wgvx *dp, uint32_t vni, wgvx_move *out, uint32_t room)
                              .from_port = move->from.port,
                              .to_port = move->to.port,
                              .at = move->at,
-                             .times = move->times};
+                             .times = move->times,
+                             .held_until = move->held_until,
+                             .window = move->window,
+                             .recent = move->recent};
         memcpy(out[i].mac, move->mac, 6);
         memcpy(out[i].from_vtep, move->from.vtep, 16);
         memcpy(out[i].to_vtep, move->to.vtep, 16);

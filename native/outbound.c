@@ -1,4 +1,4 @@
-/* The way of a frame out, top to bottom: transmit (vtep.c) -> encapsulate (VXLAN, UDP, IP) ->
+/* The way of a frame out, top to bottom: transmit -> forward_from_port (vtep.c) -> encapsulate (VXLAN, UDP, IP) ->
  * route_packet (allowed IPs, staging) -> seal. Twin of the same in wgvx/dataplane/reference.py.
  */
 #include "dataplane.h"
@@ -180,8 +180,9 @@ static void to_remotes(struct lane *lane, struct network *network, struct segmen
     __atomic_fetch_add(&network->tx_frames, sent, __ATOMIC_RELAXED);
 }
 
-static void to_ports(struct lane *lane, const struct port *from, const struct forwarding *to,
-                     const struct vnet_header *header, const uint8_t *frame, uint32_t length)
+static void to_port(struct lane *lane, struct port *port, const struct vnet_header *header,
+                    const struct segments *segments, const uint8_t *frame, uint32_t length,
+                    uint32_t most)
 {
     /* As it came, large or unfinished, where the other port's kernel takes it like that. The bytes
      * are not changed, for a frame without l4 is never joined to another. */
@@ -189,14 +190,53 @@ static void to_ports(struct lane *lane, const struct port *from, const struct fo
     bool finished = !header || (!header->gso_type && !(header->flags & VNET_NEEDS_CSUM));
     if (header)
         out.header = *header;
-    for (struct port *port = from->network->ports; port; port = port->next) {
-        if (to->port ? port != to->port : port == from)
-            continue;
-        if (finished || port->framing == WGVX_VNET)
-            send_frame(lane, port, &out);
-        else
-            send_finished(lane, port, header, frame, length);
+    if (port->blocked)
+        lane->drops[PORT_BLOCKED] += most;
+    else if (most == segments->count && (finished || port->framing == WGVX_VNET))
+        send_frame(lane, port, &out);
+    else
+        send_finished(lane, port, header, frame, length, most);
+}
+
+void forward_from_port(struct lane *lane, struct port *port, const struct vnet_header *header,
+                       struct segments *segments, const uint8_t *frame, uint32_t length,
+                       uint64_t now)
+{
+    /* One frame or many, the FDB's answer is theirs all alike; so are the drops. */
+    struct network *network = port->network;
+    struct place here = {.port = port->id};
+    struct forwarding to;
+    enum reason reason =
+        vtep_forward(lane, network, &here, port, frame, segments->count, now, &to);
+    if (reason != PASSED) {
+        lane->drops[reason] += segments->count;
+        return;
     }
+    lane->drops[to.refused] += segments->count - to.allowed;
+    for (struct port *other = network->ports; other; other = other->next)
+        if (goes_to(&to, other))
+            to_port(lane, other, header, segments, frame, length, to.allowed);
+    segments->count = to.allowed;
+    if (to.remotes.count)
+        to_remotes(lane, network, segments, &to.remotes, now);
+}
+
+void send_to_remotes(struct lane *lane, struct network *network, const struct vteps *remotes,
+                     const uint8_t *frame, uint32_t length, uint64_t now)
+{
+    static const struct vnet_header none;
+    struct segments segments;
+    if (segments_begin(&segments, &none, frame, length))
+        to_remotes(lane, network, &segments, remotes, now);
+}
+
+/* Watched frames are whole, or want for a checksum: what is cut is TCP or UDP. */
+static void hand_up_segment(struct lane *lane, struct port *port, struct segments *segments)
+{
+    struct place here = {.port = port->id};
+    uint32_t length = (uint32_t)segments_length(segments);
+    segments_next(segments, lane->scratch);
+    hand_up_frame(lane, port->network, &here, lane->scratch, length);
 }
 
 void transmit(struct lane *lane, struct port *port, const struct vnet_header *header,
@@ -204,21 +244,18 @@ void transmit(struct lane *lane, struct port *port, const struct vnet_header *he
 {
     static const struct vnet_header none;
     struct segments segments;
-    struct forwarding to;
-    /* One frame or many, the FDB's answer is theirs all alike; so are the drops. */
+    bool watched = false;
     if (!segments_begin(&segments, header ? header : &none, frame, length)) {
         drop(lane, length < ETHERNET_HEADER ? SHORT_FRAME : INNER_MALFORMED);
         return;
     }
-    enum reason reason = vtep_outbound(lane, port, frame, length, now, &to);
-    if (reason != PASSED) {
+    enum reason reason = vtep_enter(lane, port, frame, length, now, &watched);
+    if (reason != PASSED)
         lane->drops[reason] += segments.count;
-        return;
-    }
-    if (to.port || (to.everywhere && port->network->ports->next))
-        to_ports(lane, port, &to, header, frame, length);
-    if (to.remotes.count)
-        to_remotes(lane, port->network, &segments, &to.remotes, now);
+    else if (watched)
+        hand_up_segment(lane, port, &segments);
+    else
+        forward_from_port(lane, port, header, &segments, frame, length, now);
 }
 
 /* --- cryptokey routing and the end ------------------------------------------------------------- */

@@ -124,6 +124,14 @@ void send_frame(struct lane *lane, struct port *port, const struct frame *frame)
         flush_frames(lane);
 }
 
+void deliver_frame(struct lane *lane, struct port *port, const struct frame *frame)
+{
+    if (port->blocked)
+        drop(lane, PORT_BLOCKED);
+    else
+        send_frame(lane, port, frame);
+}
+
 void flush(struct lane *lane)
 {
     if (lane->frames.count)

@@ -10,6 +10,7 @@ wgvx_counts wgvx_pending(wgvx *dp)
         .events = lane->asking.count,
         .handshakes = lane->handshakes.count,
         .rare = lane->rare.count,
+        .watched = lane->watched.count,
     };
 }
 
@@ -45,6 +46,16 @@ wgvx_rare wgvx_take_rare(wgvx *dp, uint32_t position)
     return (wgvx_rare){rare->data, rare->length, rare->peer};
 }
 
+wgvx_watched wgvx_take_watched(wgvx *dp, uint32_t position)
+{
+    const struct watched *watched = &dp->python->watched.items[position];
+    wgvx_watched taken = {.data = watched->data, .length = watched->length, .vni = watched->vni};
+    taken.port = watched->origin.port;
+    taken.vtep_length = watched->origin.vtep_length;
+    memcpy(taken.vtep, watched->origin.vtep, 16);
+    return taken;
+}
+
 void wgvx_clear(wgvx *dp)
 {
     struct lane *lane = dp->python;
@@ -54,7 +65,9 @@ void wgvx_clear(wgvx *dp)
     }
     for (uint32_t i = 0; i < lane->rare.count; i++)
         free(lane->rare.items[i].data);
-    lane->asking.count = lane->handshakes.count = lane->rare.count = 0;
+    for (uint32_t i = 0; i < lane->watched.count; i++)
+        free(lane->watched.items[i].data);
+    lane->asking.count = lane->handshakes.count = lane->rare.count = lane->watched.count = 0;
 }
 
 /* One list's items behind another's. Without memory they stay where they are, for the next time. */
@@ -74,6 +87,7 @@ void wgvx_collect(wgvx *dp)
         move_all(lane->asking, dp->python->asking);
         move_all(lane->handshakes, dp->python->handshakes);
         move_all(lane->rare, dp->python->rare);
+        move_all(lane->watched, dp->python->watched);
         lane->notified = false;
     }
     unlock_all(dp);

@@ -95,13 +95,13 @@ static void write_joined(struct lane *lane, struct port *port, struct coalesced 
 }
 
 void send_finished(struct lane *lane, struct port *port, const struct vnet_header *header,
-                   const uint8_t *frame, uint32_t length)
+                   const uint8_t *frame, uint32_t length, uint32_t most)
 {
     struct segments segments;
     if (!segments_begin(&segments, header, frame, length))
         return;
     flush_frames(lane); /* The order is kept, and each segment goes out from the same place. */
-    while (segments.next < segments.count) {
+    while (segments.next < segments.count && segments.next < most) {
         struct frame out = {.data = lane->scratch, .length = (uint32_t)segments_length(&segments)};
         segments_next(&segments, lane->scratch);
         coalesce_begin(lane->joined, &out);

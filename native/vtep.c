@@ -21,6 +21,14 @@ static bool is_reserved_group(const uint8_t *mac)
     return !memcmp(mac, "\x01\x80\xc2\0\0", 5) && mac[5] >= 1 && mac[5] <= 0x0F;
 }
 
+/* Whether hosts join this group before they are sent to: see ethernet.is_joined. */
+static bool is_joined(const uint8_t *mac)
+{
+    if (mac[0] == 0x33 && mac[1] == 0x33)
+        return mac[2] != 0xFF && (mac[2] | mac[3] | mac[4]);
+    return mac[0] == 0x01 && mac[1] == 0x00 && mac[2] == 0x5E && (mac[3] | mac[4]);
+}
+
 static bool is_own_mac(const struct network *network, const uint8_t *mac)
 {
     for (const struct port *port = network->ports; port; port = port->next)
@@ -29,22 +37,26 @@ static bool is_own_mac(const struct network *network, const uint8_t *mac)
     return false;
 }
 
-static bool learn(struct lane *lane, struct network *network, const uint8_t *mac,
-                  const struct place *place, uint64_t now)
+static enum reason learn(struct lane *lane, struct network *network, const uint8_t *mac,
+                         const struct place *place, uint64_t now)
 {
+    static const enum reason reasons[] = {
+        [FDB_LEARNED] = PASSED, [FDB_IS_STATIC] = STATIC_MOVED, [FDB_IS_STICKY] = STICKY_MOVED,
+        [FDB_IS_HELD] = MOVE_DAMPED};
     if (lane->last_learned.network == network && !memcmp(lane->last_learned.mac, mac, 6) &&
         !memcmp(&lane->last_learned.place, place, sizeof *place))
-        return true; /* In this very burst: nothing has changed since. */
-    if (!fdb_learn(network->fdb, mac, place, now))
-        return false;
+        return PASSED; /* In this very burst: nothing has changed since. */
+    enum reason reason = reasons[fdb_learn(network->fdb, mac, place, now)];
+    if (reason != PASSED)
+        return reason;
     lane->last_learned.network = network;
     memcpy(lane->last_learned.mac, mac, 6);
     lane->last_learned.place = *place;
-    return true;
+    return PASSED;
 }
 
-enum reason vtep_outbound(struct lane *lane, struct port *port, const uint8_t *frame,
-                          uint32_t length, uint64_t now, struct forwarding *to)
+enum reason vtep_enter(struct lane *lane, struct port *port, const uint8_t *frame, uint32_t length,
+                       uint64_t now, bool *watched)
 {
     struct network *network = port->network;
     struct place here = {.port = port->id};
@@ -54,46 +66,98 @@ enum reason vtep_outbound(struct lane *lane, struct port *port, const uint8_t *f
         return BAD_SOURCE_MAC;
     if (is_reserved_group(frame))
         return RESERVED_GROUP;
-    if (!learn(lane, network, frame + 6, &here, now))
-        return STATIC_MOVED;
-    *to = (struct forwarding){0};
-    if (!is_group(frame) && fdb_lookup(network->fdb, frame, now, &to->one)) {
-        if (to->one.vtep_length) {
-            to->remotes = (struct vteps){1, &to->one};
-            return PASSED;
-        }
-        if (to->one.port == port->id)
-            return SAME_PORT;
-        to->port = map_get(&lane->dp->ports, to->one.port);
-        return PASSED;
+    uint8_t kind = watched_kind(network, frame, length);
+    if (kind != WATCH_PROBES) { /* Its source may be ours, and it may come by a blocked port. */
+        if (port->blocked)
+            return PORT_BLOCKED;
+        enum reason reason = learn(lane, network, frame + 6, &here, now);
+        if (reason != PASSED)
+            return reason;
     }
-    to->everywhere = true;
-    to->remotes = *fdb_replication(network->fdb, frame);
-    if (!to->remotes.count && !network->ports->next)
-        return NO_REMOTE;
-    return PASSED;
+    return may_hand_up(lane, network, kind, now, watched);
 }
 
-enum reason vtep_inbound(struct lane *lane, struct network *network, const uint8_t *source,
-                         unsigned address_length, const uint8_t *frame, uint32_t length,
-                         uint64_t now, struct port **out)
+enum reason vtep_arrive(struct lane *lane, struct network *network, const struct place *from,
+                        const uint8_t *frame, uint32_t length, uint64_t now, bool *watched)
 {
-    struct place from = {.vtep_length = (uint8_t)address_length}, where;
-    *out = NULL;
-    if (network->accept && !allowed_ips_lookup(network->accept, source, address_length))
+    if (network->accept && !allowed_ips_lookup(network->accept, from->vtep, from->vtep_length))
         return VTEP_NOT_ACCEPTED;
     if (length < ETHERNET_HEADER)
         return SHORT_FRAME;
-    if (is_own_mac(network, frame + 6))
-        return OWN_MAC;
-    if (network->learning && !is_valid_source(frame + 6))
-        return BAD_SOURCE_MAC;
-    if (is_reserved_group(frame))
-        return RESERVED_GROUP;
-    memcpy(from.vtep, source, address_length);
-    if (!learn(lane, network, frame + 6, &from, now))
-        return STATIC_MOVED;
-    if (!is_group(frame) && fdb_lookup(network->fdb, frame, now, &where) && !where.vtep_length)
-        *out = map_get(&lane->dp->ports, where.port);
-    return PASSED;
+    uint8_t kind = watched_kind(network, frame, length);
+    if (kind != WATCH_PROBES) {
+        if (is_own_mac(network, frame + 6))
+            return OWN_MAC;
+        if (network->learning && !is_valid_source(frame + 6))
+            return BAD_SOURCE_MAC;
+        if (is_reserved_group(frame))
+            return RESERVED_GROUP;
+        enum reason reason = learn(lane, network, frame + 6, from, now);
+        if (reason != PASSED)
+            return reason;
+    }
+    return may_hand_up(lane, network, kind, now, watched);
+}
+
+/* All places that a group's frame goes to, or one that the FDB does not place. */
+static void everywhere(const struct network *network, const uint8_t *destination,
+                       struct forwarding *to)
+{
+    const struct members *members = NULL;
+    if (is_group(destination)) {
+        members = members_find(&network->members, destination);
+        if (!members && is_joined(destination))
+            members = network->members.unregistered;
+    }
+    to->everywhere = true;
+    to->members = members;
+    to->remotes = *fdb_replication(network->fdb, destination);
+    if (members && !fdb_has_group(network->fdb, destination)) /* Entries made by hand hold. */
+        to->remotes = members->remotes;
+}
+
+bool goes_to(const struct forwarding *to, const struct port *port)
+{
+    if (!to->everywhere)
+        return port == to->port;
+    if (!to->members || port == to->from)
+        return port != to->from;
+    for (uint32_t i = 0; i < to->members->port_count; i++)
+        if (to->members->places[i].port == port->id)
+            return true;
+    return false;
+}
+
+static bool has_port(const struct forwarding *to, const struct network *network)
+{
+    for (const struct port *port = network->ports; port; port = port->next)
+        if (goes_to(to, port))
+            return true;
+    return false;
+}
+
+enum reason vtep_forward(struct lane *lane, struct network *network, const struct place *origin,
+                         struct port *from, const uint8_t *frame, uint32_t count, uint64_t now,
+                         struct forwarding *to)
+{
+    *to = (struct forwarding){.from = from, .allowed = count};
+    if (!is_group(frame) && fdb_lookup(network->fdb, frame, now, &to->one)) {
+        if (!to->one.vtep_length) {
+            if (from && to->one.port == from->id)
+                return SAME_PORT;
+            to->port = map_get(&lane->dp->ports, to->one.port);
+            return PASSED;
+        }
+        if (from) {
+            to->remotes = (struct vteps){1, &to->one};
+            return PASSED;
+        }
+    }
+    everywhere(network, frame, to);
+    if (!from)
+        to->remotes.count = 0; /* Split horizon. */
+    else if (!to->remotes.count && !has_port(to, network))
+        return NO_REMOTE;
+    to->allowed = limit(network, frame, origin, from, count, now, &to->refused);
+    return to->allowed ? PASSED : to->refused;
 }

@@ -25,6 +25,13 @@ typedef struct {
     uint8_t local[16];
 } wgvx_endpoint;
 
+/* A port, with vtep_length 0, or a VTEP. */
+typedef struct {
+    uint8_t vtep_length;
+    uint8_t vtep[16];
+    uint32_t port;
+} wgvx_place;
+
 /* --- what a call leaves to be put out, and what it asks of Python ------------------------------ */
 
 /* A datagram to send. The pointers of these four are valid until the next call. */
@@ -63,8 +70,17 @@ typedef struct {
     uint32_t peer;
 } wgvx_rare;
 
+/* A frame that its network watches: it goes nowhere unless Python says so. vtep_length 0: it entered
+ * on `port`; otherwise it came from that VTEP. */
 typedef struct {
-    uint32_t messages, frames, events, handshakes, rare;
+    const uint8_t *data;
+    uint32_t length, vni, port;
+    uint8_t vtep_length;
+    uint8_t vtep[16];
+} wgvx_watched;
+
+typedef struct {
+    uint32_t messages, frames, events, handshakes, rare, watched;
 } wgvx_counts;
 
 /* How much Python's calls, and what wgvx_collect brought, have left. Where workers run, messages and
@@ -75,6 +91,7 @@ wgvx_frame wgvx_take_frame(wgvx *, uint32_t position);
 wgvx_event wgvx_take_event(wgvx *, uint32_t position);
 const wgvx_handshake *wgvx_take_handshake(wgvx *, uint32_t position);
 wgvx_rare wgvx_take_rare(wgvx *, uint32_t position);
+wgvx_watched wgvx_take_watched(wgvx *, uint32_t position);
 /* All of it was taken. */
 void wgvx_clear(wgvx *);
 /* Bring over what workers left for Python. */
@@ -99,12 +116,20 @@ const char *wgvx_reason_name(uint32_t position);
  * `length` where a rare packet has to be dealt with first. */
 uint32_t wgvx_receive(wgvx *, uint8_t *data, uint32_t length, uint32_t size,
                       const wgvx_endpoint *, uint8_t tos, uint64_t now);
-/* A frame that entered on a port; `header` is a virtio-net header of 10 bytes, or NULL. */
+/* A frame that entered on a port; `header` is a virtio-net header of 10 bytes, or NULL.
+ * What is pending refers to `frame`, which stays until that is taken; so it is with
+ * wgvx_forward_frame() and wgvx_send_frame(). */
 void wgvx_transmit(wgvx *, uint32_t port, const uint8_t *header, const uint8_t *frame,
                    uint32_t length, uint64_t now);
 /* What came of a rare packet: a UDP segment for us, put together and parsed down to it. `segment` is changed. */
 void wgvx_deliver(wgvx *, const uint8_t *source, const uint8_t *destination, uint8_t address_length,
                   uint8_t ecn, uint8_t *segment, uint32_t length, uint64_t now);
+/* What came of a watched frame: it goes on from where it was, ... */
+void wgvx_forward_frame(wgvx *, uint32_t vni, const wgvx_place *origin, const uint8_t *frame,
+                        uint32_t length, uint64_t now);
+/* ... or a frame goes to some places alone, blocked ports among them. */
+void wgvx_send_frame(wgvx *, uint32_t vni, const wgvx_place *places, uint32_t count,
+                     const uint8_t *frame, uint32_t length, uint64_t now);
 /* ...or a tunnel packet of our own. */
 void wgvx_route_out(wgvx *, const uint8_t *packet, uint32_t length, uint64_t now);
 uint32_t wgvx_next_identification(wgvx *);
@@ -172,16 +197,28 @@ void wgvx_disarm(wgvx *, uint32_t peer, uint32_t events);
 
 /* --- networks ---------------------------------------------------------------------------------- */
 
-/* accept: `accepted` prefixes of 18 bytes as above; NULL accepts all. */
-bool wgvx_add_network(wgvx *, uint32_t vni, uint16_t udp_port, bool learning, uint64_t ageing,
-                      uint32_t max_entries, const uint8_t (*accept)[18], uint32_t accepted);
+typedef struct {
+    bool learning, sticky;
+    uint64_t ageing; /* nanoseconds */
+    uint32_t max_entries, move_limit;
+    const uint8_t (*accept)[18]; /* prefixes as above; NULL accepts all */
+    uint32_t accepted;
+    uint32_t limits[3]; /* broadcast, multicast and unknown unicast frames a second; 0: none */
+    uint8_t watch;      /* bits of wgvx.vxlan.watch.Watch */
+} wgvx_network_settings;
+
+bool wgvx_add_network(wgvx *, uint32_t vni, uint16_t udp_port, const wgvx_network_settings *);
 /* Other settings for one that is there; what was learned stays. */
-bool wgvx_set_network(wgvx *, uint32_t vni, bool learning, uint64_t ageing, uint32_t max_entries,
-                      const uint8_t (*accept)[18], uint32_t accepted);
+bool wgvx_set_network(wgvx *, uint32_t vni, const wgvx_network_settings *);
+/* Where frames to a group go, ports before VTEPs; NULL: everywhere. `mac` NULL: those to other
+ * groups that hosts join. */
+bool wgvx_set_group(wgvx *, uint32_t vni, const uint8_t *mac, const wgvx_place *places,
+                    uint32_t count);
+void wgvx_set_blocked(wgvx *, uint32_t port, bool blocked);
 bool wgvx_add_port(wgvx *, uint32_t vni, uint32_t port, const uint8_t *mac); /* or NULL */
 
 typedef struct {
-    uint64_t rx_frames, tx_frames, fdb_entries;
+    uint64_t rx_frames, tx_frames, fdb_entries, moves;
 } wgvx_network_state;
 void wgvx_get_network(wgvx *, uint32_t vni, wgvx_network_state *);
 
@@ -209,7 +246,8 @@ typedef struct {
     uint8_t from_length, to_length; /* of the VTEP; 0: on a port */
     uint8_t from_vtep[16], to_vtep[16];
     uint32_t from_port, to_port;
-    uint64_t at, times;
+    uint64_t at, times, held_until, window;
+    uint32_t recent;
 } wgvx_move;
 uint32_t wgvx_fdb_moves(wgvx *, uint32_t vni, wgvx_move *moves, uint32_t room);
 

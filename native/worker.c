@@ -84,6 +84,8 @@ void lane_free(struct lane *lane)
         return;
     for (uint32_t i = 0; i < lane->rare.count; i++)
         free(lane->rare.items[i].data);
+    for (uint32_t i = 0; i < lane->watched.count; i++)
+        free(lane->watched.items[i].data);
     if (lane->aead.library)
         aead_stop(&lane->aead);
     macs_free(lane->macs);
@@ -98,6 +100,7 @@ void lane_free(struct lane *lane)
     free(lane->asking.items);
     free(lane->handshakes.items);
     free(lane->rare.items);
+    free(lane->watched.items);
     pthread_mutex_destroy(&lane->lock);
     free(lane);
 }
@@ -183,7 +186,8 @@ static void pump(struct lane *lane, uint64_t which, uint32_t events)
 
 static bool has_news(const struct lane *lane)
 {
-    return lane->asking.count || lane->handshakes.count || lane->rare.count;
+    return lane->asking.count || lane->handshakes.count || lane->rare.count ||
+           lane->watched.count;
 }
 
 static void *work(void *argument)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2s
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from wgvx.config import Config, EndpointName, NetworkConfig, NodeConfig, default_remotes
 from wgvx.dataplane.interface import Burst, Datagram, DataPlane, Network
 from wgvx.drops import Reason
 from wgvx.keys import public_key
+from wgvx.quiet.feature import Surroundings
+from wgvx.quiet.network import QuietNetwork, watched_by
 from wgvx.vxlan.fdb import FLOOD
+from wgvx.vxlan.limits import Limits
 from wgvx.wireguard.allowed_ips import Prefix
 from wgvx.wireguard.constants import SECOND
 from wgvx.wireguard.device import Device
@@ -67,6 +71,13 @@ class Engine:
         """By public key, in the order they were added."""
         self.networks: dict[int, NetworkConfig] = {}
         """By VNI."""
+        self.quiet: dict[int, QuietNetwork] = {}
+        """By VNI."""
+        self._timed: list[QuietNetwork] = []
+        """Those that may have timers."""
+        self._ports: dict[int, dict[int, bytes | None]] = {}
+        """By VNI: the ports, with their MACs."""
+        self._messages: list[str] = []
         self._queue = HandshakeQueue()
         self._next_peer = 1
         self._next_port = 1
@@ -89,7 +100,7 @@ class Engine:
                 self.dataplane.add_allowed_ip(info.id, packed_prefix(prefix))
             self.device.set_persistent_keepalive(info.id, peer.persistent_keepalive, now)
         for network in config.networks:
-            self._add_network(network)
+            self._add_network(network, now)
         self.follow_peers()
 
     def set_node(self, node: NodeConfig) -> None:
@@ -98,24 +109,48 @@ class Engine:
         self.dataplane.set_addresses(address.ip.packed for address in node.addresses)
         self.dataplane.set_forward(node.forward)
 
-    def set_network(self, network: NetworkConfig) -> None:
+    def set_network(self, network: NetworkConfig, now: int) -> None:
         """Other settings for one that is there; its static entries are the caller's."""
         self.networks[network.vni] = network
         self.dataplane.set_network(_settings(network))
+        self._set_quiet(network, now)
 
-    def _add_network(self, network: NetworkConfig) -> None:
-        self.networks[network.vni] = network
+    def _add_network(self, network: NetworkConfig, now: int) -> None:
+        vni = network.vni
+        self.networks[vni] = network
         self.dataplane.add_network(_settings(network))
+        self.quiet[vni] = QuietNetwork(self._surroundings(vni))
+        self._set_quiet(network, now)
         for remote in network.remotes or ():
             self.dataplane.fdb_add(network.vni, FLOOD, remote.packed)
         for entry in network.fdb:
             self.dataplane.fdb_add(network.vni, entry.mac, entry.vtep.packed)
+
+    def _set_quiet(self, network: NetworkConfig, now: int) -> None:
+        self.quiet[network.vni].set(network, now)
+        self._timed = [quiet for quiet in self.quiet.values() if not quiet.is_plain]
+
+    def _surroundings(self, vni: int) -> Surroundings:
+        return Surroundings(
+            vni=vni,
+            bridge=self.dataplane,
+            ports=self._ports.setdefault(vni, {}),
+            ageing=lambda: self.networks[vni].ageing * SECOND,
+            identity=blake2s(self.device.public_key or b"", digest_size=8).digest(),
+            say=self._messages.append,
+        )
+
+    def take_messages(self) -> list[str]:
+        """What features of networks have to tell people, for a log."""
+        messages, self._messages[:] = self._messages[:], []
+        return messages
 
     def add_port(self, vni: int, mac: bytes | None) -> int:
         """A new attachment of a network; returns its number."""
         port = self._next_port
         self._next_port += 1
         self.dataplane.add_port(vni, port, mac)
+        self._ports[vni][port] = mac
         return port
 
     def add_peer(self, public_key: bytes, *, name: str | None = None) -> PeerInfo:
@@ -198,6 +233,8 @@ class Engine:
             self.device.demand_cookies(self._queue.loaded_until, now)
         if burst.events:
             self.device.on_events(burst.events, now)
+        for vni, origin, frame in burst.watched:
+            self.quiet[vni].handle(origin, frame, now)
 
     def has_handshakes(self) -> bool:
         """Whether handshake messages wait to be served."""
@@ -216,12 +253,15 @@ class Engine:
         """When :meth:`expire` is next worth calling."""
         if self._next_ageing is None:
             self._next_ageing = now + AGEING_INTERVAL
-        deadline = self.device.next_deadline()
-        return self._next_ageing if deadline is None else min(deadline, self._next_ageing)
+        deadlines = [self.device.next_deadline()]
+        deadlines += [network.next_deadline() for network in self._timed]
+        return min(at for at in (*deadlines, self._next_ageing) if at is not None)
 
     def expire(self, now: int) -> None:
         """Act on all timers due."""
         self.device.expire(now)
+        for network in self._timed:
+            network.expire(now)
         if self._next_ageing is not None and now >= self._next_ageing:
             self._next_ageing = now + AGEING_INTERVAL
             self.dataplane.age(now)
@@ -279,6 +319,10 @@ def _settings(network: NetworkConfig) -> Network:
         ageing=network.ageing * SECOND,
         max_entries=network.max_entries,
         accept=None if accept is None else tuple(map(packed_prefix, accept)),
+        sticky=network.sticky,
+        move_limit=network.move_limit,
+        limits=Limits(network.broadcast_limit, network.multicast_limit, network.unknown_limit),
+        watch=watched_by(network),
     )
 
 

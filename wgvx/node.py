@@ -385,10 +385,12 @@ class Node:
     def _settle(self, now: int) -> None:
         if self._closed:
             return
-        while (burst := self.dataplane.flush()).events or burst.handshakes:
+        while (burst := self.dataplane.flush()).events or burst.handshakes or burst.watched:
             self.engine.absorb(burst, now)
         for info, news in self.engine.take_news():
             self._tell(info, news)
+        for message in self.engine.take_messages():
+            log.warning("%s", message)
         if self.engine.has_handshakes() and not self._serving:
             self._serving = True
             self._loop.call_soon(self._serve_handshakes)

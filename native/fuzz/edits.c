@@ -79,6 +79,49 @@ static void edit_fdb(struct node *node, struct bytes *from)
     wgvx_fdb_rows(node->dp, vni, node->now, rows, 32);
 }
 
+/* All that a network may be told while packets go through it. */
+static void edit_network(struct node *node, struct bytes *from)
+{
+    static const uint8_t accept[1][18] = {{4, 24, 10, 254, 0, 0}};
+    uint8_t what = take8(from), more = take8(from), mac[6] = {1, 0, 0x5E, 1, 0, more & 3};
+    uint32_t vni = what & 1 ? VNI : OTHER_VNI;
+    wgvx_network_settings rules = {
+        .learning = what & 16,
+        .sticky = what & 32,
+        .ageing = what & 64 ? 10 * SECOND : 0,
+        .max_entries = more & 7,
+        .move_limit = more >> 3 & 3,
+        .accept = what & 128 ? accept : NULL,
+        .accepted = more >> 5 & 1,
+        .limits = {more & 1, more & 64, more & 128},
+        .watch = more >> 4,
+    };
+    wgvx_place places[2] = {{.port = 1 + (more & 3)}, {.vtep_length = more & 4 ? 16 : 4}};
+    put_address(places[1].vtep, FIRST_PEER + more % PEERS, more & 4);
+    /* What is pending refers to it, until node_check() has looked. */
+    static uint8_t frame[60];
+    memcpy(frame, (uint8_t[14]){3, 'w', 'g', 'v', 'x', 0, 2, 0, 0, 0, 0, 9, 0x88, 0xB6}, 14);
+    switch (what >> 1 & 3) {
+    case 0:
+        wgvx_set_network(node->dp, vni, &rules);
+        break;
+    case 1:
+        wgvx_set_group(node->dp, vni, what & 16 ? mac : NULL, what & 32 ? NULL : places,
+                       (what >> 6 & 1) + 1);
+        break;
+    case 2:
+        wgvx_set_blocked(node->dp, 1 + (more & 3), what & 16);
+        break;
+    default:
+        memcpy(frame, mac, what & 16 ? 6 : 0);
+        if (what & 32)
+            wgvx_send_frame(node->dp, vni, places, 2, frame, sizeof frame, node->now);
+        else
+            wgvx_forward_frame(node->dp, vni, &places[what >> 6 & 1], frame, sizeof frame,
+                               node->now);
+    }
+}
+
 void node_edit(struct node *node, struct bytes *from)
 {
     static const uint64_t jumps[] = {1, SECOND, 10 * SECOND, 120 * SECOND, 165 * SECOND,
@@ -98,6 +141,8 @@ void node_edit(struct node *node, struct bytes *from)
         wgvx_age(node->dp, node->now);
     } else if (what < 0xEC) {
         wgvx_expire_sending_keys(node->dp);
+    } else {
+        edit_network(node, from);
     }
     node_check(node);
 }

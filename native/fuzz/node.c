@@ -73,9 +73,11 @@ void node_start(struct node *node, uint8_t settings)
         if (!(settings & 4) || peer == FIRST_PEER)
             node_connect(node, peer, peer != 3);
     }
-    wgvx_add_network(node->dp, VNI, UDP_PORT, true, 300 * SECOND, 8, NULL, 0);
+    wgvx_network_settings rules = {.learning = true, .ageing = 300 * SECOND, .max_entries = 8};
+    wgvx_add_network(node->dp, VNI, UDP_PORT, &rules);
     wgvx_add_port(node->dp, VNI, 1, own);
-    wgvx_add_network(node->dp, OTHER_VNI, OTHER_UDP_PORT, settings & 8, 0, 0, accept, 1);
+    rules = (wgvx_network_settings){.learning = settings & 8, .accept = accept, .accepted = 1};
+    wgvx_add_network(node->dp, OTHER_VNI, OTHER_UDP_PORT, &rules);
     wgvx_add_port(node->dp, OTHER_VNI, 2, NULL);
     wgvx_add_port(node->dp, OTHER_VNI, 3, own);
     put_address(address, 2, false);

@@ -184,7 +184,10 @@ static void stations(struct bytes *input)
     uint8_t settings = take8(input);
     uint32_t most = settings >> 1 & 7;
     uint64_t ageing = settings & 16 ? 10 * SECOND : 0;
-    struct fdb *fdb = fdb_new(settings & 1, ageing, most);
+    struct fdb_settings rules = {.learning = settings & 1, .sticky = (settings & 96) == 96,
+                                 .ageing = ageing, .max_entries = most,
+                                 .move_limit = settings & 32 ? 2 : 0};
+    struct fdb *fdb = fdb_new(&rules);
     struct seen seen = {.fdb = fdb, .now = SECOND};
     while (input->left) {
         uint8_t what = take8(input), who = take8(input);

@@ -24,6 +24,7 @@ from tests.dataplane.rig import (
     tunnel,
     vxlan_header,
 )
+from tests.dataplane.test_quiet_drops import CASES as QUIET_CASES
 from tests.vxlan.packets import fragment_header, ipv4, ipv6, naive_checksum, udp
 from wgvx.dataplane.interface import Burst, Datagram, DatagramSocket, FramePort, Network
 from wgvx.drops import Reason
@@ -418,7 +419,8 @@ def test_no_reason_is_without_a_test() -> None:
         Reason.HANDSHAKE_FAILED,
     }
     queues = {Reason.CONGESTED}  # see tests/native/test_codel.py
-    assert handshakes | queues | {reason for _, reason, _ in CASES} == set(Reason)
+    quiet = {reason for reason, _ in QUIET_CASES}
+    assert handshakes | queues | quiet | {reason for _, reason, _ in CASES} == set(Reason)
 
 
 def test_all_counters_are_there_from_the_start_and_0(dataplane_class: DataPlaneClass) -> None:

@@ -33,7 +33,8 @@ def joining_class() -> type[Any]:
     Made on demand: there may be no native module. ``joined`` is what the last call's frames became,
     with their virtio-net headers; ``delivered`` what the frames were.
     """
-    from wgvx.dataplane.native import NativeDataPlane, ffi, lib
+    from wgvx.dataplane.native import NativeDataPlane, lib
+    from wgvx.dataplane.native_types import ffi
 
     class JoiningDataPlane(NativeDataPlane):
         def __init__(self, aead: str) -> None:
@@ -117,13 +118,22 @@ class Twins:
         """Datagrams from the underlay."""
         burst: Burst = self.both("receive", datagrams, self.now)
         self._check_joined()
+        self._forward(burst)
         return burst
 
     def transmit(self, port: int, frames: Sequence[bytes]) -> Burst:
         """Frames that enter on a port."""
         burst: Burst = self.both("transmit", port, frames, self.now)
         self._check_joined()
+        self._forward(burst)
         return burst
+
+    def _forward(self, burst: Burst) -> None:
+        """Watched frames go on; what comes of it is compared with the next look."""
+        for vni, origin, frame in burst.watched:
+            self.both("forward_frame", vni, origin, frame, self.now)
+            self.both("take")
+            self._check_joined()
 
     def transmit_large(self, port: int, header: VnetHeader, frame: bytes) -> None:
         """A super-frame, which the reference is given cut."""
@@ -137,6 +147,7 @@ class Twins:
         wanted = self.reference.transmit(port, cut, self.now)
         assert got.datagrams == wanted.datagrams
         assert got.events == wanted.events
+        assert got.watched == wanted.watched
         # To another port it goes as it came: large.
         assert len(self.native.joined) == len(got.frames)
         pieces = [
@@ -147,6 +158,7 @@ class Twins:
         assert _by_port(pieces) == _by_port(wanted.frames)
         self.native.delivered.clear()
         self.native.joined.clear()
+        self._forward(got)
 
     def _check_joined(self) -> None:
         """Joined, and cut again as a kernel cuts them, frames are what they were."""

@@ -25,9 +25,15 @@ ffi, lib = build_parts(
     struct fdb_row { uint8_t mac[6]; uint8_t state; struct place where; int64_t age_seconds; };
     struct vteps { uint32_t count; struct place *places; };
 
-    struct fdb *fdb_new(bool learning, uint64_t ageing, uint32_t max_entries);
+    struct fdb_settings {
+        bool learning, sticky; uint64_t ageing; uint32_t max_entries, move_limit;
+    };
+    struct fdb *fdb_new(const struct fdb_settings *);
+    void fdb_set(struct fdb *, const struct fdb_settings *);
     void fdb_free(struct fdb *);
-    bool fdb_learn(struct fdb *, const uint8_t *mac, const struct place *, uint64_t now);
+    enum fdb_learned { FDB_LEARNED, FDB_IS_STATIC, FDB_IS_STICKY, FDB_IS_HELD };
+    enum fdb_learned fdb_learn(struct fdb *, const uint8_t *mac, const struct place *,
+                               uint64_t now);
     bool fdb_lookup(struct fdb *, const uint8_t *mac, uint64_t now, struct place *);
     const struct vteps *fdb_replication(const struct fdb *, const uint8_t *mac);
     int fdb_add(struct fdb *, const uint8_t *mac, const struct place *, struct place *replaced);
@@ -37,8 +43,13 @@ ffi, lib = build_parts(
     void fdb_remove_port(struct fdb *, uint32_t port);
     size_t fdb_age(struct fdb *, uint64_t now);
     size_t fdb_entry_count(const struct fdb *);
-    struct fdb_move { uint8_t mac[6]; struct place from, to; uint64_t at; uint64_t times; };
+    struct fdb_move {
+        uint8_t mac[6]; struct place from, to; uint64_t at, times, held_until, window;
+        uint32_t recent;
+    };
     uint32_t fdb_moves(const struct fdb *, struct fdb_move *out, uint32_t room);
+    uint64_t fdb_move_count(const struct fdb *);
+    bool fdb_has_group(const struct fdb *, const uint8_t *mac);
     bool fdb_learning(const struct fdb *);
 
     size_t rows(struct fdb *, uint64_t now, struct fdb_row *out, size_t room);
@@ -96,7 +107,7 @@ ffi, lib = build_parts(
             struct place place = {.vtep_length = 16};
             memset(place.vtep, number | (r & 0x10) << 3, sizeof place.vtep);
             if (r & 2)
-                worker->wrong += !fdb_learn(worker->fdb, mac, &place, 1 + i / 64);
+                worker->wrong += fdb_learn(worker->fdb, mac, &place, 1 + i / 64);
             else if (fdb_lookup(worker->fdb, mac, 1 + i / 64, &place))
                 for (int k = 0; k < 16; k++)
                     worker->wrong += place.vtep[k] != place.vtep[0] ||
@@ -150,16 +161,31 @@ def unpacked(place: Any) -> Place:
     return Remote(vtep[: place.vtep_length])
 
 
+REFUSALS = {
+    lib.FDB_IS_STATIC: Reason.STATIC_MOVED,
+    lib.FDB_IS_STICKY: Reason.STICKY_MOVED,
+    lib.FDB_IS_HELD: Reason.MOVE_DAMPED,
+}
+
+
 class Native:
     """The twin's interface."""
 
     def __init__(self, *, learning: bool, ageing: int, max_entries: int) -> None:
-        self.fdb = ffi.gc(lib.fdb_new(learning, ageing, max_entries), lib.fdb_free)
+        settings = ffi.new("struct fdb_settings *", (learning, False, ageing, max_entries, 0))
+        self.fdb = ffi.gc(lib.fdb_new(settings), lib.fdb_free)
         assert self.fdb != ffi.NULL
 
+    def set(self, settings: tuple[bool, bool, int, int, int]) -> None:
+        """learning, sticky, ageing, max_entries, move_limit"""
+        lib.fdb_set(self.fdb, ffi.new("struct fdb_settings *", settings))
+
     def learn(self, mac: bytes, where: Place, now: int) -> None:
-        if not lib.fdb_learn(self.fdb, mac, packed(where), now):
-            raise Drop(Reason.STATIC_MOVED)
+        if learned := lib.fdb_learn(self.fdb, mac, packed(where), now):
+            raise Drop(REFUSALS[learned])
+
+    def group(self, mac: bytes) -> tuple[bytes, ...]:
+        return self.replication(mac) if lib.fdb_has_group(self.fdb, mac) else ()
 
     def lookup(self, mac: bytes, now: int) -> Place | None:
         place = ffi.new("struct place *")
@@ -204,9 +230,17 @@ class Native:
         out = ffi.new("struct fdb_move[]", MOVES_KEPT)
         number = lib.fdb_moves(self.fdb, out, MOVES_KEPT)
         return [
-            Move(bytes(m.mac), unpacked(getattr(m, "from")), unpacked(m.to), m.at, m.times)
+            Move(
+                bytes(m.mac),
+                *(unpacked(getattr(m, "from")), unpacked(m.to)),
+                *(m.at, m.times, m.held_until, m.window, m.recent),
+            )
             for m in out[0:number]
         ]
+
+    @property
+    def move_count(self) -> int:
+        return int(lib.fdb_move_count(self.fdb))
 
     @property
     def entry_count(self) -> int:
@@ -244,6 +278,11 @@ class Pair:
         self.native = Native(learning=learning, ageing=ageing, max_entries=max_entries)
         self.twin = Fdb(learning=learning, ageing=ageing, max_entries=max_entries)
 
+    def set(self, settings: tuple[bool, bool, int, int, int]) -> None:
+        self.native.set(settings)
+        twin = self.twin
+        twin.learning, twin.sticky, twin.ageing, twin.max_entries, twin.move_limit = settings
+
     def both(self, name: str, *arguments: Any) -> Any:
         answer = outcome(self.native, name, *arguments)
         assert answer == outcome(self.twin, name, *arguments), (name, arguments)
@@ -266,6 +305,9 @@ class Pair:
         assert self.native.entry_count == self.twin.entry_count
         assert self.native.rows(now) == self.twin.rows(now)
         assert self.native.moves == list(self.twin.moves)
+        assert self.native.move_count == self.twin.moves.total
+        for mac in GROUPS:
+            assert self.native.group(mac) == self.twin.group(mac)
 
 
 def station(number: int) -> bytes:
@@ -299,7 +341,19 @@ class Frames(RuleBasedStateMachine):
         self.pair = Pair(learning=learning, ageing=ageing, max_entries=max_entries)
         assert lib.fdb_learning(self.pair.native.fdb) == learning
 
-    @rule(step=st.sampled_from([1, 2, 3, SECOND - 1, SECOND, 3 * SECOND, 5 * SECOND]))
+    @rule(
+        settings=st.tuples(
+            st.sampled_from([True, True, True, False]),
+            st.sampled_from([False, False, True]),
+            st.sampled_from([0, 3, 5 * SECOND]),
+            st.sampled_from([0, 1, 5, 17, 40]),
+            st.sampled_from([0, 1, 2, 5]),
+        )
+    )
+    def set(self, settings: tuple[bool, bool, int, int, int]) -> None:
+        self.pair.set(settings)
+
+    @rule(step=st.sampled_from([1, 2, 3, 180 * SECOND, SECOND - 1, SECOND, 3 * SECOND, 5 * SECOND]))
     def wait(self, step: int) -> None:
         self.now += step
 

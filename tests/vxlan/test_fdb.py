@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.vxlan.packets import A4, A6, B4, B6, BROADCAST, MAC_A, MAC_B, MAC_C, assert_drop, dropped
-from wgvx.drops import Reason
+from wgvx.drops import Drop, Reason
 from wgvx.vxlan.fdb import FLOOD, Fdb, Local, Remote, Row, State
 from wgvx.vxlan.moves import Move
 
@@ -427,7 +427,7 @@ def test_a_move_is_remembered_with_how_often_and_when_last() -> None:
     for now, where in enumerate(places):
         fdb.learn(MAC_A, where, now)
         fdb.learn(MAC_B, Local(2), now)
-    assert list(fdb.moves) == [Move(MAC_A, Remote(B6), Local(1), 4, 3)]
+    assert list(fdb.moves) == [Move(MAC_A, Remote(B6), Local(1), 4, 3, 0, 2, 3)]
     fdb.learn(MAC_B, Local(1), 5)
     fdb.learn(MAC_A, Remote(A4), 6)
     assert [move.mac for move in fdb.moves] == [MAC_B, MAC_A]
@@ -448,4 +448,42 @@ def test_what_was_forgotten_does_not_move() -> None:
     fdb.learn(MAC_B, Local(1), 2 * AGEING)
     fdb.add(MAC_B, B4)
     fdb.learn(MAC_B, Remote(B4), 2 * AGEING)
+    assert list(fdb.moves) == []
+
+
+def test_a_station_that_moves_too_often_is_held_where_it_is() -> None:
+    fdb = new()
+    fdb.move_limit = 3
+    second = 10**9
+    places: list[Remote | Local] = [Remote(A4), Local(1), Remote(A4), Local(1)]
+    for now, where in enumerate(places):
+        fdb.learn(MAC_A, where, now * second)
+    with pytest.raises(Drop) as held:
+        fdb.learn(MAC_A, Remote(A4), 100 * second)
+    assert held.value.reason is Reason.MOVE_DAMPED
+    fdb.learn(MAC_A, Local(1), 100 * second)
+    assert fdb.lookup(MAC_A, 100 * second) == Local(1)
+    (move,) = fdb.moves
+    assert (move.times, move.held_until) == (3, 183 * second)
+    fdb.learn(MAC_A, Remote(A4), 183 * second)
+    assert fdb.lookup(MAC_A, 183 * second) == Remote(A4)
+
+
+def test_moves_that_are_far_apart_hold_nobody() -> None:
+    fdb = new()
+    fdb.move_limit = 2
+    for n in range(6):
+        fdb.learn(MAC_A, Local(n % 2), n * 180 * 10**9)
+    assert fdb.lookup(MAC_A, 900 * 10**9) == Local(1)
+
+
+def test_a_sticky_station_stays_until_it_has_aged() -> None:
+    fdb = new()
+    fdb.sticky = True
+    fdb.learn(MAC_A, Local(1), 0)
+    with pytest.raises(Drop) as refused:
+        fdb.learn(MAC_A, Remote(A4), fdb.ageing - 1)
+    assert refused.value.reason is Reason.STICKY_MOVED
+    fdb.learn(MAC_A, Remote(A4), fdb.ageing)
+    assert fdb.lookup(MAC_A, fdb.ageing) == Remote(A4)
     assert list(fdb.moves) == []

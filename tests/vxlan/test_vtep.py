@@ -22,7 +22,9 @@ from tests.vxlan.packets import (
 )
 from wgvx.drops import Reason
 from wgvx.vxlan.fdb import FLOOD, Local, Remote
+from wgvx.vxlan.limits import Limits
 from wgvx.vxlan.vtep import Forwarding, Prefix, Vtep
+from wgvx.vxlan.watch import ETHERTYPE_PROBE, PROBE_GROUP, Watch
 
 GROUP = bytes.fromhex("01005e000001")
 OWN_1, OWN_2 = bytes.fromhex("0200000000f1"), bytes.fromhex("0200000000f2")
@@ -54,6 +56,20 @@ def frame(destination: bytes, source: bytes = MAC_A) -> bytes:
     return ethernet(bytes(46), destination=destination, source=source)
 
 
+def outbound(vtep: Vtep, port: int, frame: bytes, now: int) -> Forwarding:
+    """All that a frame from a port meets."""
+    assert not vtep.enter(port, frame, now)
+    return vtep.forward(Local(port), frame, now)
+
+
+def inbound(vtep: Vtep, source: bytes, frame: bytes, now: int) -> tuple[int, ...]:
+    """All that a frame from a VTEP meets; its ports."""
+    assert not vtep.arrive(source, frame, now)
+    forwarding = vtep.forward(Remote(source), frame, now)
+    assert forwarding.remotes == ()
+    return forwarding.ports
+
+
 BRIDGE: dict[int, bytes | None] = {1: OWN_1, 2: None, 3: OWN_2}
 
 # ---- outbound ----
@@ -62,28 +78,28 @@ BRIDGE: dict[int, bytes | None] = {1: OWN_1, 2: None, 3: OWN_2}
 @pytest.mark.parametrize("destination", [BROADCAST, GROUP, MAC_B, FLOOD])
 def test_bum_goes_everywhere_else(destination: bytes) -> None:
     vtep = new(ports=BRIDGE)
-    assert vtep.outbound(2, frame(destination), 0) == Forwarding((1, 3), (A4, B4))
-    assert vtep.outbound(1, frame(destination, OWN_1), 0) == Forwarding((2, 3), (A4, B4))
+    assert outbound(vtep, 2, frame(destination), 0) == Forwarding((1, 3), (A4, B4))
+    assert outbound(vtep, 1, frame(destination, OWN_1), 0) == Forwarding((2, 3), (A4, B4))
 
 
 def test_known_remote() -> None:
     vtep = new(ports=BRIDGE)
-    vtep.inbound(B6, frame(BROADCAST, MAC_B), 0)
-    assert vtep.outbound(1, frame(MAC_B), 0) == Forwarding((), (B6,))
-    assert vtep.outbound(1, frame(MAC_B), 300 * 10**9) == Forwarding((2, 3), (A4, B4))
+    inbound(vtep, B6, frame(BROADCAST, MAC_B), 0)
+    assert outbound(vtep, 1, frame(MAC_B), 0) == Forwarding((), (B6,))
+    assert outbound(vtep, 1, frame(MAC_B), 300 * 10**9) == Forwarding((2, 3), (A4, B4))
 
 
 def test_known_on_another_port() -> None:
     vtep = new(ports=BRIDGE)
-    vtep.outbound(2, frame(BROADCAST, MAC_B), 0)
-    assert vtep.outbound(1, frame(MAC_B), 0) == Forwarding((2,), ())
-    assert vtep.outbound(2, frame(OWN_2, MAC_B), 0) == Forwarding((3,), ())
+    outbound(vtep, 2, frame(BROADCAST, MAC_B), 0)
+    assert outbound(vtep, 1, frame(MAC_B), 0) == Forwarding((2,), ())
+    assert outbound(vtep, 2, frame(OWN_2, MAC_B), 0) == Forwarding((3,), ())
 
 
 def test_known_on_the_same_port() -> None:
     vtep = new(ports=BRIDGE)
-    vtep.outbound(2, frame(BROADCAST, MAC_B), 0)
-    assert_drop(Reason.SAME_PORT, vtep.outbound, 2, frame(MAC_B), 0)
+    outbound(vtep, 2, frame(BROADCAST, MAC_B), 0)
+    assert_drop(Reason.SAME_PORT, outbound, vtep, 2, frame(MAC_B), 0)
     assert vtep.fdb.lookup(MAC_A, 0) == Local(2)  # learned all the same
 
 
@@ -91,36 +107,36 @@ def test_a_group_with_its_own_remotes() -> None:
     vtep = new(ports=BRIDGE)
     vtep.fdb.add(GROUP, A6)
     vtep.fdb.add(GROUP, B6)
-    assert vtep.outbound(1, frame(GROUP), 0) == Forwarding((2, 3), (A6, B6))
-    assert vtep.outbound(1, frame(BROADCAST), 0) == Forwarding((2, 3), (A4, B4))
+    assert outbound(vtep, 1, frame(GROUP), 0) == Forwarding((2, 3), (A6, B6))
+    assert outbound(vtep, 1, frame(BROADCAST), 0) == Forwarding((2, 3), (A4, B4))
 
 
 def test_nowhere_to_go() -> None:
     vtep = new(flood=())
-    assert_drop(Reason.NO_REMOTE, vtep.outbound, 1, frame(MAC_B), 0)
+    assert_drop(Reason.NO_REMOTE, outbound, vtep, 1, frame(MAC_B), 0)
     vtep.add_port(2, None)
-    assert vtep.outbound(1, frame(MAC_B), 0) == Forwarding((2,), ())
+    assert outbound(vtep, 1, frame(MAC_B), 0) == Forwarding((2,), ())
 
 
 @pytest.mark.parametrize("length", range(14))
 def test_short_frames(length: int) -> None:
     short = frame(BROADCAST)[:length]
-    assert_drop(Reason.SHORT_FRAME, new().outbound, 1, short, 0)
-    assert_drop(Reason.SHORT_FRAME, new().inbound, A4, short, 0)
+    assert_drop(Reason.SHORT_FRAME, outbound, new(), 1, short, 0)
+    assert_drop(Reason.SHORT_FRAME, inbound, new(), A4, short, 0)
 
 
 def test_fourteen_bytes_are_a_frame() -> None:
     shortest = frame(BROADCAST)[:14]
-    assert new().outbound(1, shortest, 0) == Forwarding((), (A4, B4))
-    assert new().inbound(A4, shortest, 0) == (1,)
+    assert outbound(new(), 1, shortest, 0) == Forwarding((), (A4, B4))
+    assert inbound(new(), A4, shortest, 0) == (1,)
 
 
 @pytest.mark.parametrize("source", [BROADCAST, GROUP, bytes(6)])
 def test_no_station_has_such_an_address(source: bytes) -> None:
-    assert_drop(Reason.BAD_SOURCE_MAC, new().outbound, 1, frame(MAC_B, source), 0)
-    assert_drop(Reason.BAD_SOURCE_MAC, new(learning=False).outbound, 1, frame(MAC_B, source), 0)
-    assert_drop(Reason.BAD_SOURCE_MAC, new().inbound, A4, frame(MAC_B, source), 0)
-    assert new(learning=False).inbound(A4, frame(MAC_B, source), 0) == (1,)
+    assert_drop(Reason.BAD_SOURCE_MAC, outbound, new(), 1, frame(MAC_B, source), 0)
+    assert_drop(Reason.BAD_SOURCE_MAC, outbound, new(learning=False), 1, frame(MAC_B, source), 0)
+    assert_drop(Reason.BAD_SOURCE_MAC, inbound, new(), A4, frame(MAC_B, source), 0)
+    assert inbound(new(learning=False), A4, frame(MAC_B, source), 0) == (1,)
 
 
 @pytest.mark.parametrize("last", [*range(18), 0x20, 0x21])
@@ -128,12 +144,12 @@ def test_reserved_groups(last: int) -> None:
     vtep = new()
     control = frame(bytes.fromhex("0180c20000") + bytes((last,)))
     if 1 <= last <= 15:
-        assert_drop(Reason.RESERVED_GROUP, vtep.outbound, 1, control, 0)
-        assert_drop(Reason.RESERVED_GROUP, vtep.inbound, A4, control, 0)
+        assert_drop(Reason.RESERVED_GROUP, outbound, vtep, 1, control, 0)
+        assert_drop(Reason.RESERVED_GROUP, inbound, vtep, A4, control, 0)
         assert vtep.fdb.lookup(MAC_A, 0) is None
     else:
-        assert vtep.outbound(1, control, 0).remotes == (A4, B4)
-        assert vtep.inbound(A4, control, 0) == (1,)
+        assert outbound(vtep, 1, control, 0).remotes == (A4, B4)
+        assert inbound(vtep, A4, control, 0) == (1,)
 
 
 # ---- inbound ----
@@ -141,58 +157,58 @@ def test_reserved_groups(last: int) -> None:
 
 def test_inbound_learns_and_delivers() -> None:
     vtep = new(ports=BRIDGE)
-    assert vtep.inbound(A4, frame(OWN_2, MAC_B), 0) == (3,)
+    assert inbound(vtep, A4, frame(OWN_2, MAC_B), 0) == (3,)
     assert vtep.fdb.lookup(MAC_B, 0) == Remote(A4)
     for destination in (BROADCAST, GROUP, MAC_C):
-        assert vtep.inbound(A4, frame(destination, MAC_B), 0) == (1, 2, 3)
-    vtep.outbound(2, frame(BROADCAST, MAC_C), 0)
-    assert vtep.inbound(A4, frame(MAC_C, MAC_B), 0) == (2,)
+        assert inbound(vtep, A4, frame(destination, MAC_B), 0) == (1, 2, 3)
+    outbound(vtep, 2, frame(BROADCAST, MAC_C), 0)
+    assert inbound(vtep, A4, frame(MAC_C, MAC_B), 0) == (2,)
 
 
 def test_split_horizon() -> None:
     """A frame for a station behind another VTEP goes to our ports alone."""
     vtep = new(ports=BRIDGE)
-    vtep.inbound(B4, frame(BROADCAST, MAC_C), 0)
-    assert vtep.inbound(A4, frame(MAC_C, MAC_B), 0) == (1, 2, 3)
+    inbound(vtep, B4, frame(BROADCAST, MAC_C), 0)
+    assert inbound(vtep, A4, frame(MAC_C, MAC_B), 0) == (1, 2, 3)
 
 
 def test_a_station_moves_at_once() -> None:
     vtep = new(ports=BRIDGE)
-    vtep.inbound(A4, frame(BROADCAST, MAC_B), 0)
-    vtep.inbound(B4, frame(BROADCAST, MAC_B), 0)
-    assert vtep.outbound(1, frame(MAC_B), 0) == Forwarding((), (B4,))
-    vtep.outbound(2, frame(BROADCAST, MAC_B), 0)
-    assert vtep.outbound(1, frame(MAC_B), 0) == Forwarding((2,), ())
+    inbound(vtep, A4, frame(BROADCAST, MAC_B), 0)
+    inbound(vtep, B4, frame(BROADCAST, MAC_B), 0)
+    assert outbound(vtep, 1, frame(MAC_B), 0) == Forwarding((), (B4,))
+    outbound(vtep, 2, frame(BROADCAST, MAC_B), 0)
+    assert outbound(vtep, 1, frame(MAC_B), 0) == Forwarding((2,), ())
 
 
 def test_own_mac() -> None:
     for learning in (True, False):
         vtep = new(ports=BRIDGE, learning=learning)
-        assert_drop(Reason.OWN_MAC, vtep.inbound, A4, frame(BROADCAST, OWN_2), 0)
+        assert_drop(Reason.OWN_MAC, inbound, vtep, A4, frame(BROADCAST, OWN_2), 0)
 
 
 def test_static_moved() -> None:
     vtep = new(ports=BRIDGE)
     vtep.fdb.add(MAC_B, A4)
-    assert vtep.inbound(A4, frame(BROADCAST, MAC_B), 0) == (1, 2, 3)
-    assert_drop(Reason.STATIC_MOVED, vtep.inbound, B4, frame(BROADCAST, MAC_B), 0)
-    assert_drop(Reason.STATIC_MOVED, vtep.outbound, 1, frame(BROADCAST, MAC_B), 0)
-    assert_drop(Reason.STATIC_MOVED, vtep.outbound, 1, frame(BROADCAST, OWN_2), 0)
-    assert vtep.outbound(1, frame(MAC_B), 0) == Forwarding((), (A4,))
+    assert inbound(vtep, A4, frame(BROADCAST, MAC_B), 0) == (1, 2, 3)
+    assert_drop(Reason.STATIC_MOVED, inbound, vtep, B4, frame(BROADCAST, MAC_B), 0)
+    assert_drop(Reason.STATIC_MOVED, outbound, vtep, 1, frame(BROADCAST, MAC_B), 0)
+    assert_drop(Reason.STATIC_MOVED, outbound, vtep, 1, frame(BROADCAST, OWN_2), 0)
+    assert outbound(vtep, 1, frame(MAC_B), 0) == Forwarding((), (A4,))
 
 
 def test_learning_off() -> None:
     vtep = new(ports=BRIDGE, learning=False)
     vtep.fdb.add(MAC_B, A4)
-    assert vtep.inbound(B4, frame(BROADCAST, MAC_B), 0) == (1, 2, 3)
-    vtep.inbound(B4, frame(BROADCAST, MAC_C), 0)
-    assert vtep.outbound(1, frame(MAC_C), 0) == Forwarding((2, 3), (A4, B4))
-    assert vtep.outbound(1, frame(MAC_B), 0) == Forwarding((), (A4,))
+    assert inbound(vtep, B4, frame(BROADCAST, MAC_B), 0) == (1, 2, 3)
+    inbound(vtep, B4, frame(BROADCAST, MAC_C), 0)
+    assert outbound(vtep, 1, frame(MAC_C), 0) == Forwarding((2, 3), (A4, B4))
+    assert outbound(vtep, 1, frame(MAC_B), 0) == Forwarding((), (A4,))
 
 
 def test_without_a_port() -> None:
     vtep = new(ports={})
-    assert vtep.inbound(A4, frame(BROADCAST), 0) == ()
+    assert inbound(vtep, A4, frame(BROADCAST), 0) == ()
     assert vtep.fdb.lookup(MAC_A, 0) == Remote(A4)
 
 
@@ -218,20 +234,20 @@ ACCEPT: list[Prefix] = [
 def test_accept(source: str, heard: bool) -> None:
     vtep = new(accept=ACCEPT)
     if heard:
-        assert vtep.inbound(address(source), frame(BROADCAST), 0) == (1,)
+        assert inbound(vtep, address(source), frame(BROADCAST), 0) == (1,)
     else:
-        assert_drop(Reason.VTEP_NOT_ACCEPTED, vtep.inbound, address(source), frame(BROADCAST), 0)
+        assert_drop(Reason.VTEP_NOT_ACCEPTED, inbound, vtep, address(source), frame(BROADCAST), 0)
         assert vtep.fdb.lookup(MAC_A, 0) is None
 
 
 def test_accept_all_families_or_nobody() -> None:
     everyone = new(accept=[(bytes(4), 0)])
-    assert everyone.inbound(A4, frame(BROADCAST), 0) == (1,)
-    assert_drop(Reason.VTEP_NOT_ACCEPTED, everyone.inbound, A6, frame(BROADCAST), 0)
+    assert inbound(everyone, A4, frame(BROADCAST), 0) == (1,)
+    assert_drop(Reason.VTEP_NOT_ACCEPTED, inbound, everyone, A6, frame(BROADCAST), 0)
     nobody = new(accept=[])
-    assert_drop(Reason.VTEP_NOT_ACCEPTED, nobody.inbound, A4, frame(BROADCAST), 0)
+    assert_drop(Reason.VTEP_NOT_ACCEPTED, inbound, nobody, A4, frame(BROADCAST), 0)
     nobody.set_accept(None)
-    assert nobody.inbound(A6, frame(BROADCAST), 0) == (1,)
+    assert inbound(nobody, A6, frame(BROADCAST), 0) == (1,)
 
 
 def test_the_order_of_the_inbound_rules() -> None:
@@ -247,7 +263,7 @@ def test_the_order_of_the_inbound_rules() -> None:
         (Reason.RESERVED_GROUP, A4, frame(reserved, MAC_B)),
         (Reason.STATIC_MOVED, A4, frame(BROADCAST, MAC_B)),
     ]:
-        assert_drop(reason, vtep.inbound, source, data, 0)
+        assert_drop(reason, inbound, vtep, source, data, 0)
 
 
 def test_the_order_of_the_outbound_rules() -> None:
@@ -262,7 +278,7 @@ def test_the_order_of_the_outbound_rules() -> None:
         (Reason.SAME_PORT, frame(OWN_1)),
         (Reason.NO_REMOTE, frame(BROADCAST)),
     ]:
-        assert_drop(reason, vtep.outbound, 1, data, 0)
+        assert_drop(reason, outbound, vtep, 1, data, 0)
 
 
 # ---- ports ----
@@ -270,11 +286,11 @@ def test_the_order_of_the_outbound_rules() -> None:
 
 def test_remove_port() -> None:
     vtep = new(ports=BRIDGE)
-    vtep.outbound(3, frame(BROADCAST, MAC_B), 0)
+    outbound(vtep, 3, frame(BROADCAST, MAC_B), 0)
     vtep.remove_port(3)
     assert list(vtep.ports) == [1, 2]
-    assert vtep.outbound(1, frame(MAC_B), 0) == Forwarding((2,), (A4, B4))
-    assert vtep.inbound(A4, frame(BROADCAST, OWN_2), 0) == (1, 2)  # no longer ours
+    assert outbound(vtep, 1, frame(MAC_B), 0) == Forwarding((2,), (A4, B4))
+    assert inbound(vtep, A4, frame(BROADCAST, OWN_2), 0) == (1, 2)  # no longer ours
     vtep.add_port(3, None)
     assert list(vtep.ports) == [1, 2, 3]
 
@@ -290,7 +306,7 @@ def test_ports_and_addresses_are_taken_once() -> None:
 
 def test_networks_share_nothing() -> None:
     one, two = new(), new()
-    one.inbound(A4, frame(BROADCAST, MAC_B), 0)
+    inbound(one, A4, frame(BROADCAST, MAC_B), 0)
     assert two.fdb.lookup(MAC_B, 0) is None
 
 
@@ -314,12 +330,12 @@ def test_no_loop_whatever_comes(arrivals: list[tuple[int | bytes, bytes]], learn
 
         def forward(origin: int | bytes = origin, data: bytes = data, now: int = now) -> None:
             if isinstance(origin, int):
-                ports, remotes = vtep.outbound(origin, data, now)
+                ports, remotes = outbound(vtep, origin, data, now)
                 assert origin not in ports
                 assert ports or remotes
                 assert len({*remotes}) == len(remotes)
             else:
-                ports = vtep.inbound(origin, data, now)
+                ports = inbound(vtep, origin, data, now)
                 assert ports
             assert {*ports} <= {1, 2, 3}
             assert len({*ports}) == len(ports)
@@ -328,3 +344,72 @@ def test_no_loop_whatever_comes(arrivals: list[tuple[int | bytes, bytes]], learn
     # Three addresses that stations may have; the rest is ours or nobody's.
     learned = [row.mac for row in vtep.fdb.rows(0) if row.age_seconds is not None]
     assert all(not mac[0] & 1 and mac not in {OWN_1, OWN_2, bytes(6)} for mac in learned)
+
+
+# ---- limits, watched frames, groups, blocked ports ----
+
+
+def test_limits_are_of_a_kind_and_of_a_place() -> None:
+    vtep = new(ports=BRIDGE)
+    vtep.limiter.limits = Limits(broadcast=2, multicast=0, unknown=1)
+    for port in (1, 2):
+        assert outbound(vtep, port, frame(BROADCAST), 0).remotes == (A4, B4)
+        assert outbound(vtep, port, frame(BROADCAST), 0).remotes == (A4, B4)
+        assert dropped(lambda port=port: outbound(vtep, port, frame(BROADCAST), 0)) is (
+            Reason.BROADCAST_LIMIT
+        )
+    assert outbound(vtep, 1, frame(GROUP), 0).remotes == (A4, B4)
+    assert outbound(vtep, 1, frame(MAC_C), 0).remotes == (A4, B4)
+    assert dropped(lambda: outbound(vtep, 1, frame(MAC_C), 0)) is Reason.UNKNOWN_LIMIT
+    inbound(vtep, A4, frame(BROADCAST, MAC_B), 0)
+    inbound(vtep, A4, frame(BROADCAST, MAC_B), 0)
+    assert dropped(lambda: inbound(vtep, A4, frame(BROADCAST, MAC_B), 0)) is Reason.BROADCAST_LIMIT
+    assert inbound(vtep, B6, frame(BROADCAST, MAC_C), 0) == (1, 2, 3)
+    assert outbound(vtep, 1, frame(MAC_C), 0).remotes == (B6,)  # Placed: no limit.
+    assert outbound(vtep, 1, frame(BROADCAST), 10**9).remotes == (A4, B4)
+
+
+def test_a_watched_frame_is_learned_from_and_handed_up_within_bounds() -> None:
+    vtep = new()
+    arp = ethernet(bytes(28), 0x0806, destination=BROADCAST, source=MAC_A)
+    assert not vtep.enter(1, arp, 0)
+    vtep.watch = Watch.ARP
+    assert sum(vtep.enter(1, arp, 0) for _ in range(1500)) == 1000
+    assert vtep.arrive(A4, ethernet(bytes(28), 0x0806, source=MAC_B), 10**9)
+    assert vtep.fdb.lookup(MAC_A, 0) == Local(1)
+    assert vtep.fdb.lookup(MAC_B, 0) == Remote(A4)
+    assert not vtep.enter(1, frame(BROADCAST), 2 * 10**9)
+
+
+def test_a_probe_is_handed_up_from_a_blocked_port_and_with_our_own_mac() -> None:
+    vtep = new()
+    vtep.watch = Watch.PROBES
+    probe = ethernet(bytes(46), ETHERTYPE_PROBE, destination=PROBE_GROUP, source=OWN_1)
+    vtep.set_blocked(1, True)
+    assert vtep.enter(1, probe, 0)
+    assert vtep.arrive(A4, probe, 0)
+    assert dropped(lambda: vtep.enter(1, frame(BROADCAST), 0)) is Reason.PORT_BLOCKED
+    for _ in range(998):
+        vtep.enter(1, probe, 0)
+    assert dropped(lambda: vtep.enter(1, probe, 0)) is Reason.SLOW_PATH
+    vtep.set_blocked(1, False)
+    assert outbound(vtep, 1, frame(BROADCAST), 0).remotes == (A4, B4)
+
+
+def test_a_group_goes_to_its_members_and_others_to_routers() -> None:
+    vtep = new(ports=BRIDGE)
+    groups = "01005e010203", "01005e050505", "01005e0000fb"
+    video, other, local = map(bytes.fromhex, groups)
+    vtep.set_group(video, Forwarding((3, 2, 9), (B4,)))
+    assert outbound(vtep, 1, frame(video), 0) == Forwarding((2, 3), (B4,))
+    assert outbound(vtep, 2, frame(video), 0) == Forwarding((3,), (B4,))
+    assert inbound(vtep, A4, frame(video, MAC_B), 0) == (2, 3)
+    assert outbound(vtep, 1, frame(other), 0) == Forwarding((2, 3), (A4, B4))
+    vtep.set_group(None, Forwarding((), (A4,)))
+    assert outbound(vtep, 1, frame(other), 0) == Forwarding((), (A4,))
+    assert outbound(vtep, 1, frame(local), 0) == Forwarding((2, 3), (A4, B4))
+    vtep.fdb.add(video, A6)  # By hand.
+    assert outbound(vtep, 1, frame(video), 0) == Forwarding((2, 3), (A6,))
+    vtep.set_group(video, None)
+    vtep.set_group(None, None)
+    assert outbound(vtep, 1, frame(other), 0) == Forwarding((2, 3), (A4, B4))

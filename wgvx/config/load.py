@@ -29,6 +29,8 @@ from wgvx.config.table import ConfigError, Document, Table, reason, shown
 DEFAULT_LISTEN_PORT = 51820
 DEFAULT_UDP_PORT = 4789  # IANA's for VXLAN
 DEFAULT_AGEING = 300
+MAXIMUM_MOVES = 1000
+MAXIMUM_LIMIT = 10_000_000
 DEFAULT_MAX_ENTRIES = 65536
 
 MAXIMUM_AGEING = (1 << 31) - 1
@@ -225,7 +227,19 @@ def _networks(
             learning=table.boolean("learning", True),
             ageing=_or(table.integer("ageing", 1, MAXIMUM_AGEING, " seconds"), DEFAULT_AGEING),
             max_entries=_or(table.integer("max_entries", 1, MAXIMUM_ENTRIES), DEFAULT_MAX_ENTRIES),
+            sticky=table.boolean("sticky", False),
+            move_limit=_or(table.integer("move_limit", 0, MAXIMUM_MOVES), 0),
+            broadcast_limit=_limit(table, "broadcast_limit"),
+            multicast_limit=_limit(table, "multicast_limit"),
+            unknown_limit=_limit(table, "unknown_limit"),
+            suppress=table.boolean("suppress", False),
+            snooping=table.boolean("snooping", False),
+            loop_detection=table.boolean("loop_detection", False),
         )
+
+
+def _limit(table: Table, key: str) -> int:
+    return _or(table.integer(key, 0, MAXIMUM_LIMIT, " frames a second"), 0)
 
 
 def _bridge(table: Table, attach: tuple[AttachConfig, ...]) -> str | None:

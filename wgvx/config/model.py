@@ -177,6 +177,20 @@ class NetworkConfig:
     ageing: int
     """Seconds."""
     max_entries: int
+    sticky: bool = False
+    """A learned station stays where it is until its row has aged."""
+    move_limit: int = 0
+    """Moves within three minutes after which a station is held where it is; 0: none."""
+    broadcast_limit: int = 0
+    """Frames a second from each attachment and each VTEP; 0: none. So the next two."""
+    multicast_limit: int = 0
+    unknown_limit: int = 0
+    suppress: bool = False
+    """ARP and neighbour solicitations are answered from what was seen."""
+    snooping: bool = False
+    """Groups reach their members alone (IGMP, MLD)."""
+    loop_detection: bool = False
+    """Probes are sent out of attachments; one that comes back blocks its attachment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,9 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     ),
     "network": (
         *("vni", "tap", "attach", "address", "mac", "mtu", "bridge", "netns", "udp_port"),
-        *("remotes", "accept", "fdb", "learning", "ageing", "max_entries"),
+        *("remotes", "accept", "fdb", "learning", "ageing", "max_entries", "sticky", "move_limit"),
+        *("broadcast_limit", "multicast_limit", "unknown_limit"),
+        *("suppress", "snooping", "loop_detection"),
     ),
     "attach": (
         *("type", "name", "mac", "listen", "connect", "local", "remote", "address", "gateway"),

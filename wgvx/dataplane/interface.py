@@ -19,8 +19,11 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from wgvx.drops import Reason
-from wgvx.vxlan.fdb import Row
+from wgvx.vxlan.fdb import Local, Remote, Row
+from wgvx.vxlan.limits import UNLIMITED, Limits
 from wgvx.vxlan.moves import Move
+from wgvx.vxlan.vtep import Forwarding
+from wgvx.vxlan.watch import NOTHING, Watch
 from wgvx.wireguard.allowed_ips import Prefix
 from wgvx.wireguard.sessions import Endpoint, Event, HandshakeMessage, Sessions
 
@@ -67,6 +70,16 @@ class DatagramSocket(Protocol):
         """Send one; the reason where it was not sent."""
 
 
+class Watched(NamedTuple):
+    """A frame that its network watches. It goes nowhere but by :meth:`DataPlane.forward_frame` and
+    :meth:`DataPlane.send_frame`.
+    """
+
+    vni: int
+    origin: Local | Remote
+    frame: bytes
+
+
 @dataclass(slots=True)
 class Burst:
     """What came of a call: packets to put out, and what is asked of the handshake side."""
@@ -77,19 +90,23 @@ class Burst:
     events: dict[int, Event] = field(default_factory=dict)
     """Per peer."""
     handshakes: list[HandshakeMessage] = field(default_factory=list)
+    watched: list[Watched] = field(default_factory=list)
 
     def add(self, later: Burst) -> None:
         """Let this burst hold what a later one does, too."""
         self.frames += later.frames
         self.datagrams += later.datagrams
         self.handshakes += later.handshakes
+        self.watched += later.watched
         for peer, events in later.events.items():
             self.events[peer] = self.events.get(peer, Event(0)) | events
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A VNI's settings. ``ageing`` is in nanoseconds; ``accept`` None accepts any peer's VTEP."""
+    """A VNI's settings. ``ageing`` is in nanoseconds; ``accept`` None accepts any peer's VTEP; the
+    frames in ``watch`` are handed to Python in place of forwarding them.
+    """
 
     vni: int
     udp_port: int = 4789
@@ -97,6 +114,10 @@ class Network:
     ageing: int = 300_000_000_000
     max_entries: int = 65536
     accept: tuple[Prefix, ...] | None = None
+    sticky: bool = False
+    move_limit: int = 0
+    limits: Limits = UNLIMITED
+    watch: Watch = NOTHING
 
 
 class PeerCounters(NamedTuple):
@@ -107,11 +128,14 @@ class PeerCounters(NamedTuple):
 
 
 class NetworkCounters(NamedTuple):
-    """Frames that came from, and went to, other VTEPs; rows of the FDB but the flood list."""
+    """Frames that came from, and went to, other VTEPs; rows of the FDB but the flood list; moves of
+    stations.
+    """
 
     rx_frames: int
     tx_frames: int
     fdb_entries: int
+    moves: int
 
 
 class DataPlane(Sessions, ABC):
@@ -302,6 +326,25 @@ class DataPlane(Sessions, ABC):
     @abstractmethod
     def add_port(self, vni: int, port: int, mac: bytes | None) -> None:
         """An attachment; ``mac`` is its device's own, a permanent local entry."""
+
+    @abstractmethod
+    def set_blocked(self, port: int, blocked: bool) -> None:
+        """Let nothing in from a port, nor out to it, but loop probes; or again."""
+
+    @abstractmethod
+    def set_group(self, vni: int, mac: bytes | None, members: Forwarding | None) -> None:
+        """Send frames to a group to these alone; with None everywhere, as at first. ``mac`` None:
+        those to groups that nothing was said of, but that hosts join
+        (:func:`~wgvx.vxlan.ethernet.is_joined`).
+        """
+
+    @abstractmethod
+    def forward_frame(self, vni: int, origin: Local | Remote, frame: bytes, now: int) -> None:
+        """A watched frame goes on from where it was. What comes of it is for :meth:`take`."""
+
+    @abstractmethod
+    def send_frame(self, vni: int, to: Forwarding, frame: bytes, now: int) -> None:
+        """A frame goes to these places alone, blocked ports among them."""
 
     @abstractmethod
     def network_counters(self, vni: int) -> NetworkCounters:

@@ -25,20 +25,30 @@ from wgvx.dataplane.interface import (
     PeerCounters,
     WorkerDataPlane,
 )
+from wgvx.dataplane.native_types import (
+    ffi,
+    pack_endpoint,
+    pack_places,
+    pack_settings,
+    places_of,
+    unpack_endpoint,
+    unpack_move,
+    unpack_row,
+    unpack_watched,
+)
 from wgvx.dataplane.rare import RarePackets
 from wgvx.drops import Drop, Reason
-from wgvx.vxlan.fdb import Local, Remote, Row, State
+from wgvx.vxlan.fdb import Local, Remote, Row
 from wgvx.vxlan.ip import IpPacket
 from wgvx.vxlan.moves import MOVES_KEPT, Move
+from wgvx.vxlan.vtep import Forwarding
 from wgvx.wireguard import cookie
 from wgvx.wireguard.allowed_ips import Prefix
 from wgvx.wireguard.noise import TransportKeys
 from wgvx.wireguard.sessions import CookieDemand, Endpoint, Event, HandshakeMessage, Stamps
 
-ffi: Any = _native.ffi
 lib: Any = _native.lib
 
-_STATES = (State.DYNAMIC, State.STATIC, State.LOCAL)
 _REASONS = {reason: number for number, reason in enumerate(Reason)}
 
 
@@ -80,7 +90,7 @@ class NativeDataPlane(WorkerDataPlane):
         for size, run in _runs(datagrams):
             data = bytearray(b"".join(datagram.data for datagram in run))
             buffer = ffi.from_buffer(data)
-            sender, tos = _endpoint(run[0].endpoint), run[0].tos
+            sender, tos = pack_endpoint(run[0].endpoint), run[0].tos
             done = 0
             while True:
                 done += lib.wgvx_receive(
@@ -115,7 +125,7 @@ class NativeDataPlane(WorkerDataPlane):
         for i in range(pending.messages):
             message = lib.wgvx_take_message(plane, i)
             data = bytes(ffi.buffer(message.data, message.length))
-            burst.datagrams.append(Datagram(data, _from_c(message.endpoint), message.tos))
+            burst.datagrams.append(Datagram(data, unpack_endpoint(message.endpoint), message.tos))
         for i in range(pending.frames):
             frame = lib.wgvx_take_frame(plane, i)
             burst.frames.append((frame.port, bytes(ffi.buffer(frame.data, frame.length))))
@@ -126,8 +136,10 @@ class NativeDataPlane(WorkerDataPlane):
         for i in range(pending.handshakes):
             waiting = lib.wgvx_take_handshake(plane, i)
             data = bytes(ffi.buffer(waiting.data, waiting.length))
-            endpoint = _from_c(ffi.addressof(waiting, "endpoint"))
+            endpoint = unpack_endpoint(ffi.addressof(waiting, "endpoint"))
             burst.handshakes.append(HandshakeMessage(data, endpoint))
+        for i in range(pending.watched):
+            burst.watched.append(unpack_watched(lib.wgvx_take_watched(plane, i)))
         rare = []
         for i in range(pending.rare):
             packet = lib.wgvx_take_rare(plane, i)
@@ -139,7 +151,7 @@ class NativeDataPlane(WorkerDataPlane):
             except Drop as drop:
                 self.count(drop.reason)
 
-    # --- what the rare packets' code asks for ------------------------------------------------
+    # --- what the code of rare packets and watched frames asks for --------------------------
 
     def decapsulate(self, packet: IpPacket, now: int) -> None:
         """A whole UDP packet for us."""
@@ -159,6 +171,17 @@ class NativeDataPlane(WorkerDataPlane):
     def send_packet(self, packet: bytes, now: int) -> None:
         """A tunnel packet of our own."""
         lib.wgvx_route_out(self._plane, packet, len(packet), now)
+        self._drain(now)
+
+    def forward_frame(self, vni: int, origin: Local | Remote, frame: bytes, now: int) -> None:
+        place = pack_places([origin])
+        lib.wgvx_forward_frame(self._plane, vni, place, frame, len(frame), now)
+        self._drain(now)
+
+    def send_frame(self, vni: int, to: Forwarding, frame: bytes, now: int) -> None:
+        places = places_of(to)
+        packed = pack_places(places)
+        lib.wgvx_send_frame(self._plane, vni, packed, len(places), frame, len(frame), now)
         self._drain(now)
 
     def next_identification(self) -> int:
@@ -206,13 +229,13 @@ class NativeDataPlane(WorkerDataPlane):
         lib.wgvx_forget_local_address(self._plane, peer)
 
     def received_handshake(self, peer: int, endpoint: Endpoint, length: int, now: int) -> None:
-        lib.wgvx_received_handshake(self._plane, peer, _endpoint(endpoint), length, now)
+        lib.wgvx_received_handshake(self._plane, peer, pack_endpoint(endpoint), length, now)
 
     def send_handshake(self, peer: int, message: bytes, now: int) -> None:
         lib.wgvx_send_handshake(self._plane, peer, message, len(message), now)
 
     def reply(self, endpoint: Endpoint, message: bytes) -> None:
-        lib.wgvx_reply(self._plane, _endpoint(endpoint), message, len(message))
+        lib.wgvx_reply(self._plane, pack_endpoint(endpoint), message, len(message))
 
     def send_staged(self, peer: int, now: int, *, or_keepalive: bool) -> bool:
         return bool(lib.wgvx_send_staged(self._plane, peer, now, or_keepalive))
@@ -287,14 +310,14 @@ class NativeDataPlane(WorkerDataPlane):
         self._burst.events.pop(peer, None)
 
     def set_endpoint(self, peer: int, endpoint: Endpoint | None) -> None:
-        lib.wgvx_set_endpoint(self._plane, peer, _endpoint(endpoint) if endpoint else ffi.NULL)
+        lib.wgvx_set_endpoint(self._plane, peer, pack_endpoint(endpoint) if endpoint else ffi.NULL)
 
     def endpoint(self, peer: int) -> Endpoint | None:
         found = ffi.new("wgvx_endpoint *")
-        return _from_c(found) if lib.wgvx_get_endpoint(self._plane, peer, found) else None
+        return unpack_endpoint(found) if lib.wgvx_get_endpoint(self._plane, peer, found) else None
 
     def give_up_local_address(self, peer: int, endpoint: Endpoint) -> None:
-        lib.wgvx_give_up_local_address(self._plane, peer, _endpoint(endpoint))
+        lib.wgvx_give_up_local_address(self._plane, peer, pack_endpoint(endpoint))
 
     def allow_local_address(self, peer: int) -> None:
         lib.wgvx_allow_local_address(self._plane, peer)
@@ -336,19 +359,32 @@ class NativeDataPlane(WorkerDataPlane):
     # --- networks ----------------------------------------------------------------------------
 
     def add_network(self, network: Network) -> None:
-        settings = _settings(network)
-        _enough(lib.wgvx_add_network(self._plane, network.vni, network.udp_port, *settings))
+        settings, _kept = pack_settings(network)
+        _enough(lib.wgvx_add_network(self._plane, network.vni, network.udp_port, settings))
 
     def set_network(self, network: Network) -> None:
-        _enough(lib.wgvx_set_network(self._plane, network.vni, *_settings(network)))
+        settings, _kept = pack_settings(network)
+        _enough(lib.wgvx_set_network(self._plane, network.vni, settings))
 
     def add_port(self, vni: int, port: int, mac: bytes | None) -> None:
         _enough(lib.wgvx_add_port(self._plane, vni, port, ffi.NULL if mac is None else mac))
 
+    def set_blocked(self, port: int, blocked: bool) -> None:
+        lib.wgvx_set_blocked(self._plane, port, blocked)
+
+    def set_group(self, vni: int, mac: bytes | None, members: Forwarding | None) -> None:
+        group = ffi.NULL if mac is None else mac
+        if members is None:
+            _enough(lib.wgvx_set_group(self._plane, vni, group, ffi.NULL, 0))
+        else:
+            places = places_of(members)
+            packed = pack_places(places)
+            _enough(lib.wgvx_set_group(self._plane, vni, group, packed, len(places)))
+
     def network_counters(self, vni: int) -> NetworkCounters:
         state = ffi.new("wgvx_network_state *")
         lib.wgvx_get_network(self._plane, vni, state)
-        return NetworkCounters(state.rx_frames, state.tx_frames, state.fdb_entries)
+        return NetworkCounters(state.rx_frames, state.tx_frames, state.fdb_entries, state.moves)
 
     def fdb_add(self, vni: int, mac: bytes, vtep: bytes) -> bytes | None:
         before, length = ffi.new("uint8_t[16]"), ffi.new("uint8_t *")
@@ -372,13 +408,13 @@ class NativeDataPlane(WorkerDataPlane):
             rows = ffi.new("wgvx_row[]", room)
             number = lib.wgvx_fdb_rows(self._plane, vni, now, rows, room)
             if number <= room:  # Workers may learn between the two calls.
-                return [_row(rows[i]) for i in range(number)]
+                return [unpack_row(rows[i]) for i in range(number)]
             room = number
 
     def fdb_moves(self, vni: int) -> list[Move]:
         moves = ffi.new("wgvx_move[]", MOVES_KEPT)
         number = lib.wgvx_fdb_moves(self._plane, vni, moves, MOVES_KEPT)
-        return [_move(moves[i]) for i in range(number)]
+        return [unpack_move(moves[i]) for i in range(number)]
 
     # --- workers -----------------------------------------------------------------------------
 
@@ -428,48 +464,6 @@ class NativeDataPlane(WorkerDataPlane):
 def _enough(done: bool) -> None:
     if not done:
         raise MemoryError
-
-
-def _settings(network: Network) -> tuple[Any, ...]:
-    """What may change: learning, ageing, the cap, and `accept` with its length."""
-    accept = ffi.NULL
-    if network.accept is not None:
-        packed = [bytes([len(n), length]) + n.ljust(16, b"\0") for n, length in network.accept]
-        accept = ffi.new("uint8_t[][18]", packed or 1)
-    accepted = len(network.accept or ())
-    return network.learning, network.ageing, network.max_entries, accept, accepted
-
-
-def _endpoint(endpoint: Endpoint) -> Any:
-    packed = ffi.new("wgvx_endpoint *")
-    packed.ip_length, packed.port = len(endpoint.ip), endpoint.port
-    packed.local_length, packed.scope = len(endpoint.local), endpoint.scope
-    packed.interface = endpoint.interface
-    ffi.memmove(packed.ip, endpoint.ip, len(endpoint.ip))
-    ffi.memmove(packed.local, endpoint.local, len(endpoint.local))
-    return packed
-
-
-def _from_c(packed: Any) -> Endpoint:
-    ip = bytes(ffi.buffer(packed.ip, packed.ip_length))
-    local = bytes(ffi.buffer(packed.local, packed.local_length))
-    return Endpoint(ip, packed.port, packed.scope, local, packed.interface)
-
-
-def _row(row: Any) -> Row:
-    where = _where(row.vtep, row.vtep_length, row.port)
-    age = None if row.age_seconds < 0 else int(row.age_seconds)
-    return Row(bytes(ffi.buffer(row.mac)), where, _STATES[row.state], age)
-
-
-def _move(move: Any) -> Move:
-    before = _where(move.from_vtep, move.from_length, move.from_port)
-    after = _where(move.to_vtep, move.to_length, move.to_port)
-    return Move(bytes(ffi.buffer(move.mac)), before, after, int(move.at), int(move.times))
-
-
-def _where(vtep: Any, length: int, port: int) -> Remote | Local:
-    return Remote(bytes(ffi.buffer(vtep, length))) if length else Local(port)
 
 
 def _runs(datagrams: Sequence[Datagram]) -> Iterator[tuple[int, list[Datagram]]]:

@@ -1,31 +1,23 @@
 """The reference data plane: the definition of correct, packet by packet, in Python.
 
 The way of a datagram in, top to bottom: ``_receive`` -> ``_transport`` (open, replay, roam, inner
-source) -> ``RarePackets.deliver`` (fragments, pings) -> ``decapsulate`` (UDP, VXLAN, learning), or
-``_relay`` (a hub's). The way of a
-frame out: ``_transmit`` (FDB) -> ``_encapsulate`` (VXLAN, UDP, IP) -> ``_route`` (allowed IPs,
-staging) -> ``_seal``.
+source) -> ``RarePackets.deliver`` (fragments, pings) -> ``decapsulate`` (UDP, VXLAN, learning) ->
+``_bridge`` (FDB), or ``_relay`` (a hub's). The way of a frame out: ``_transmit`` (learning) ->
+``_bridge`` -> ``_encapsulate`` (VXLAN, UDP, IP) -> ``_route`` (allowed IPs, staging) -> ``_seal``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from wgvx.dataplane.interface import (
-    Burst,
-    Datagram,
-    DataPlane,
-    Network,
-    NetworkCounters,
-    PeerCounters,
-)
+from wgvx.dataplane.interface import Burst, Datagram, PeerCounters, Watched
 from wgvx.dataplane.peer import PeerState
 from wgvx.dataplane.rare import RarePackets
+from wgvx.dataplane.reference_networks import NetworkState, ReferenceNetworks
 from wgvx.drops import Drop, Reason
 from wgvx.vxlan import ecn, flow, header, ip, udp
-from wgvx.vxlan.fdb import Row
-from wgvx.vxlan.moves import Move
-from wgvx.vxlan.vtep import Vtep
+from wgvx.vxlan.fdb import Local, Remote
+from wgvx.vxlan.vtep import Forwarding
 from wgvx.wireguard import cookie, inner, messages
 from wgvx.wireguard.allowed_ips import AllowedIps, Prefix
 from wgvx.wireguard.constants import HANDSHAKE_TOS
@@ -37,25 +29,7 @@ DEFAULT_MTU = 1420
 _ECN_CE = 3
 
 
-class _NetworkState:
-    """A bridge domain: its VTEP, its VXLAN header, and what it counts."""
-
-    def __init__(self, settings: Network) -> None:
-        self.udp_port = settings.udp_port
-        self.header = header.pack(settings.vni)
-        self.vtep = Vtep(
-            vni=settings.vni,
-            udp_port=settings.udp_port,
-            learning=settings.learning,
-            ageing=settings.ageing,
-            max_entries=settings.max_entries,
-            accept=settings.accept,
-        )
-        self.rx_frames = 0
-        self.tx_frames = 0
-
-
-class ReferenceDataPlane(DataPlane):
+class ReferenceDataPlane(ReferenceNetworks):
     """See :class:`~wgvx.dataplane.interface.DataPlane`."""
 
     name = "reference"
@@ -81,9 +55,6 @@ class ReferenceDataPlane(DataPlane):
         self._open_handshakes: set[int] = set()
         self._allowed_ips = AllowedIps()
 
-        self._networks: dict[int, _NetworkState] = {}
-        self._udp_ports: set[int] = set()
-        self._network_of_port: dict[int, _NetworkState] = {}
         self._rare = RarePackets(self)
 
     # --- inbound: from the underlay to a port ------------------------------------------------
@@ -183,16 +154,19 @@ class ReferenceDataPlane(DataPlane):
     def decapsulate(self, packet: ip.IpPacket, now: int) -> None:
         """A whole UDP packet for us: VXLAN."""
         _, port, payload = udp.parse(packet)
-        if port not in self._udp_ports:
+        if port not in self.udp_ports:
             raise Drop(Reason.NOT_VXLAN)
-        network = self._networks.get(header.parse(payload))
+        network = self.networks.get(header.parse(payload))
         if network is None or network.udp_port != port:
             raise Drop(Reason.UNKNOWN_VNI)
         frame = payload[header.HEADER_LENGTH :]
-        ports = network.vtep.inbound(packet.source, frame, now)
+        watched = network.vtep.arrive(packet.source, frame, now)
         frame = ecn.decapsulate(packet.ecn, frame)
         network.rx_frames += 1
-        self._burst.frames.extend((out, frame) for out in ports)
+        if watched:
+            self._burst.watched.append(Watched(network.vtep.vni, Remote(packet.source), frame))
+        else:
+            self._bridge(network, Remote(packet.source), frame, now)
 
     def send_packet(self, packet: bytes, now: int) -> None:
         """A tunnel packet of our own."""
@@ -217,11 +191,29 @@ class ReferenceDataPlane(DataPlane):
         return self.take()
 
     def _transmit(self, port: int, frame: bytes, now: int) -> None:
-        network = self._network_of_port[port]
-        forwarding = network.vtep.outbound(port, frame, now)
-        self._burst.frames.extend((out, frame) for out in forwarding.ports)
+        network = self.network_of_port[port]
+        if network.vtep.enter(port, frame, now):
+            self._burst.watched.append(Watched(network.vtep.vni, Local(port), frame))
+        else:
+            self._bridge(network, Local(port), frame, now)
+
+    def _bridge(
+        self, network: NetworkState, origin: Local | Remote, frame: bytes, now: int
+    ) -> None:
+        ports, remotes = network.vtep.forward(origin, frame, now)
+        for port in ports:
+            if network.vtep.is_blocked(port):
+                self.count(Reason.PORT_BLOCKED)
+            else:
+                self._burst.frames.append((port, frame))
+        self._replicate(network, remotes, frame, now)
+
+    def _replicate(
+        self, network: NetworkState, remotes: Sequence[bytes], frame: bytes, now: int
+    ) -> None:
+        """Head-end replication: each copy is a packet."""
         sent = False
-        for remote in forwarding.remotes:  # Head-end replication: each copy is a packet.
+        for remote in remotes:
             try:
                 self._encapsulate(network, remote, frame, now)
                 sent = True
@@ -229,7 +221,17 @@ class ReferenceDataPlane(DataPlane):
                 self.count(drop.reason)
         network.tx_frames += sent
 
-    def _encapsulate(self, network: _NetworkState, remote: bytes, frame: bytes, now: int) -> None:
+    def forward_frame(self, vni: int, origin: Local | Remote, frame: bytes, now: int) -> None:
+        try:
+            self._bridge(self.networks[vni], origin, frame, now)
+        except Drop as drop:
+            self.count(drop.reason)
+
+    def send_frame(self, vni: int, to: Forwarding, frame: bytes, now: int) -> None:
+        self._burst.frames.extend((port, frame) for port in to.ports)
+        self._replicate(self.networks[vni], to.remotes, frame, now)
+
+    def _encapsulate(self, network: NetworkState, remote: bytes, frame: bytes, now: int) -> None:
         source = self._source.get(len(remote))
         if source is None:
             raise Drop(Reason.NO_ROUTE)
@@ -401,7 +403,7 @@ class ReferenceDataPlane(DataPlane):
         return dict(self._drops)
 
     def age(self, now: int) -> None:
-        for network in self._networks.values():
+        for network in self.networks.values():
             network.vtep.fdb.age(now)
         self._drops[Reason.FRAGMENT] += self._rare.expire(now)
 
@@ -446,40 +448,3 @@ class ReferenceDataPlane(DataPlane):
     def peer_counters(self, peer: int) -> PeerCounters:
         state = self._peers[peer]
         return PeerCounters(state.rx_bytes, state.tx_bytes)
-
-    # --- networks ----------------------------------------------------------------------------
-
-    def add_network(self, network: Network) -> None:
-        self._networks[network.vni] = _NetworkState(network)
-        self._udp_ports.add(network.udp_port)
-
-    def set_network(self, network: Network) -> None:
-        vtep = self._networks[network.vni].vtep
-        vtep.set_accept(network.accept)
-        vtep.fdb.learning = network.learning
-        vtep.fdb.ageing = network.ageing
-        vtep.fdb.max_entries = network.max_entries
-
-    def add_port(self, vni: int, port: int, mac: bytes | None) -> None:
-        network = self._networks[vni]
-        network.vtep.add_port(port, mac)
-        self._network_of_port[port] = network
-
-    def network_counters(self, vni: int) -> NetworkCounters:
-        network = self._networks[vni]
-        return NetworkCounters(network.rx_frames, network.tx_frames, network.vtep.fdb.entry_count)
-
-    def fdb_add(self, vni: int, mac: bytes, vtep: bytes) -> bytes | None:
-        return self._networks[vni].vtep.fdb.add(mac, vtep)
-
-    def fdb_delete(self, vni: int, mac: bytes, vtep: bytes | None = None) -> bool:
-        return self._networks[vni].vtep.fdb.delete(mac, vtep)
-
-    def fdb_flush(self, vni: int, vtep: bytes | None = None, *, static: bool = False) -> int:
-        return self._networks[vni].vtep.fdb.flush(vtep, static)
-
-    def fdb_rows(self, vni: int, now: int) -> list[Row]:
-        return self._networks[vni].vtep.fdb.rows(now)
-
-    def fdb_moves(self, vni: int) -> list[Move]:
-        return list(self._networks[vni].vtep.fdb.moves)

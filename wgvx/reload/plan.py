@@ -297,6 +297,13 @@ def _node_steps(running: Running, new: Config) -> Part:
     return steps, said
 
 
+NETWORK_KEYS = (
+    *("accept", "learning", "ageing", "max_entries", "sticky", "move_limit", "broadcast_limit"),
+    *("multicast_limit", "unknown_limit", "suppress", "snooping", "loop_detection"),
+)
+"""Of a network, what may be changed while it runs."""
+
+
 def _network_steps(old: Config, new: Config) -> Part:
     before = {network.vni: network for network in old.networks}
     steps: list[Step] = []
@@ -308,7 +315,7 @@ def _network_steps(old: Config, new: Config) -> Part:
         steps.append(SetNetwork(network))
         said += [
             f"network {network.vni}: {name}: {_value(was, name)} -> {_value(network, name)}"
-            for name in ("accept", "learning", "ageing", "max_entries")
+            for name in NETWORK_KEYS
             if _differ(was, network, name)
         ]
     return steps, said

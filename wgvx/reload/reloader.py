@@ -142,7 +142,7 @@ def _take(node: Node, step: Step) -> None:
         case SetNode():
             engine.set_node(step.node)
         case SetNetwork():
-            engine.set_network(step.network)
+            engine.set_network(step.network, clock())
         case AddPeer():
             engine.add_peer(step.public_key)
         case SetPeer():

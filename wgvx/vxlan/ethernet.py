@@ -36,6 +36,18 @@ def is_reserved_group(mac: bytes) -> bool:
     return mac[:5] == _RESERVED_GROUP and 1 <= mac[5] <= 0x0F
 
 
+def is_joined(mac: bytes) -> bool:
+    """Whether this is a group of IPv4 or IPv6 that hosts join, and say so, to be sent to.
+
+    Not 224.0.0.0/24, of which RFC 4541, section 2.1.2, says that it "must be forwarded on all
+    ports", nor what it has in common in IPv6: 33:33:00:00:00 (all nodes, routers, mDNS) and
+    33:33:ff (solicited nodes), on which neighbour discovery depends; nor any other group.
+    """
+    if mac[:2] == b"\x33\x33":
+        return mac[2] != 0xFF and mac[2:5] != bytes(3)
+    return mac[:3] == b"\x01\x00\x5e" and mac[3:5] != bytes(2)
+
+
 def payload_type(frame: bytes) -> tuple[int, int]:
     """The EtherType behind all VLAN tags and where its payload begins.
 

@@ -64,14 +64,18 @@ class Fdb:
     """MAC to place.
 
     ``ageing``: nanoseconds that a learned row lives without a frame from it, 0 for ever, as in
-    Linux. ``max_entries``: cap of learned rows, on ports and behind VTEPs together, 0 for none. The
-    three settings may be changed at any time. ``now`` must not go back from call to call.
+    Linux. ``max_entries``: cap of learned rows, on ports and behind VTEPs together, 0 for none.
+    ``sticky``: a learned row does not move until it has aged. ``move_limit``: moves within
+    MOVE_WINDOW after which a station is held where it is, 0 for none. The settings may be changed
+    at any time. ``now`` must not go back from call to call.
     """
 
     def __init__(self, *, learning: bool, ageing: int, max_entries: int) -> None:
         self.learning = learning
         self.ageing = ageing
         self.max_entries = max_entries
+        self.sticky = False
+        self.move_limit = 0
         self.moves = Moves()
         # The least recently refreshed first: so age() stops at the first that is fresh enough.
         self._learned: OrderedDict[bytes, _Learned] = OrderedDict()
@@ -86,8 +90,8 @@ class Fdb:
         """A frame from ``mac``, a station's address, came from ``where``.
 
         Refreshes the row, moves and records it, or makes one if the cap allows. Raises
-        ``Drop(STATIC_MOVED)`` if a static or permanent row says otherwise. Does nothing with
-        learning off, as Linux.
+        ``Drop(STATIC_MOVED)`` if a static or permanent row says otherwise, ``STICKY_MOVED`` and
+        ``MOVE_DAMPED`` if a learned one is to stay. Does nothing with learning off, as Linux.
         """
         if not self.learning:
             return
@@ -100,7 +104,11 @@ class Fdb:
         if entry is not None:
             if entry.where != where:
                 if not self._is_aged(entry, now):
-                    self.moves.record(mac, entry.where, where, now)
+                    if self.sticky:
+                        raise Drop(Reason.STICKY_MOVED)
+                    if self.move_limit and self.moves.holds(mac, now):
+                        raise Drop(Reason.MOVE_DAMPED)
+                    self.moves.record(mac, entry.where, where, self.move_limit, now)
                 entry.where = where
             if entry.refreshed != now:
                 entry.refreshed = now
@@ -128,6 +136,10 @@ class Fdb:
         Those of a group MAC that has some, else the flood list.
         """
         return self._groups.get(mac) or self._groups[FLOOD]
+
+    def group(self, mac: bytes) -> tuple[bytes, ...]:
+        """The VTEPs of a group MAC that were added to it; none: it has no entry."""
+        return self._groups.get(mac, ()) if mac != FLOOD else ()
 
     @property
     def flood(self) -> tuple[bytes, ...]:

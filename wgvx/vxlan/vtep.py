@@ -6,8 +6,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wgvx.drops import Drop, Reason
-from wgvx.vxlan.ethernet import HEADER_LENGTH, is_group, is_reserved_group, is_valid_source
+from wgvx.vxlan.bucket import Bucket
+from wgvx.vxlan.ethernet import (
+    HEADER_LENGTH,
+    is_group,
+    is_joined,
+    is_reserved_group,
+    is_valid_source,
+)
 from wgvx.vxlan.fdb import Fdb, Local, Remote
+from wgvx.vxlan.limits import Limiter
+from wgvx.vxlan.watch import NOTHING, WATCHED_A_SECOND, Watch, kind_of
 
 Prefix = tuple[bytes, int]
 """A network, packed, and its length in bits."""
@@ -43,10 +52,15 @@ class Vtep:
         self.udp_port = udp_port
         self.fdb = Fdb(learning=learning, ageing=ageing, max_entries=max_entries)
         self.set_accept(accept)
+        self.limiter = Limiter()
+        self.watch = NOTHING
+        self._handed_up = Bucket()
+        self._blocked: set[int] = set()
+        self._groups: dict[bytes, Forwarding] = {}
+        self._unregistered: Forwarding | None = None
         self._macs: dict[int, bytes | None] = {}  # by port
         # Derived from _macs whenever that changes, so that a frame finds them ready.
         self._ports: tuple[int, ...] = ()
-        self._other_ports: dict[int, tuple[int, ...]] = {}
         self._locals: dict[int, Local] = {}
         self._own_macs: frozenset[bytes] = frozenset()
 
@@ -75,6 +89,8 @@ class Vtep:
         """Detach ``port`` and forget what was learned on it."""
         del self._macs[port]
         self.fdb.remove_port(port)
+        self.limiter.forget_port(port)
+        self._blocked.discard(port)
         self._derive()
 
     def set_accept(self, accept: Sequence[Prefix] | None) -> None:
@@ -89,63 +105,127 @@ class Vtep:
 
     def _derive(self) -> None:
         self._ports = tuple(self._macs)
-        self._other_ports = {p: tuple(q for q in self._ports if q != p) for p in self._ports}
         self._locals = {p: Local(p) for p in self._ports}
         self._own_macs = frozenset(mac for mac in self._macs.values() if mac is not None)
 
+    def set_blocked(self, port: int, blocked: bool) -> None:
+        """Let nothing in from a port any more, nor out to it, but loop probes; or again."""
+        (self._blocked.add if blocked else self._blocked.discard)(port)
+
+    def is_blocked(self, port: int) -> bool:
+        """Whether a port is."""
+        return port in self._blocked
+
+    def set_group(self, mac: bytes | None, members: Forwarding | None) -> None:
+        """Send frames to a group to these alone; with None everywhere, as at first. ``mac`` None:
+        to groups that nothing was said of, but those that nobody joins (:func:`is_joined`).
+        """
+        if mac is None:
+            self._unregistered = members
+        elif members is None:
+            self._groups.pop(mac, None)
+        else:
+            self._groups[mac] = members
+
     # ---- frames ----
 
-    def outbound(self, port: int, frame: bytes, now: int) -> Forwarding:
-        """A frame entered on local ``port``: where it goes. The frame itself stays as it is.
+    def enter(self, port: int, frame: bytes, now: int) -> bool:
+        """A frame entered on local ``port``. True: it is watched, and to be handed up in place of
+        :meth:`forward`.
 
-        Raises ``Drop``: SHORT_FRAME, BAD_SOURCE_MAC, RESERVED_GROUP, STATIC_MOVED, SAME_PORT,
-        NO_REMOTE, in this order.
+        Raises ``Drop``: SHORT_FRAME, BAD_SOURCE_MAC, RESERVED_GROUP, SLOW_PATH (a probe),
+        PORT_BLOCKED, STATIC_MOVED, STICKY_MOVED or MOVE_DAMPED, in this order.
         """
         if len(frame) < HEADER_LENGTH:
             raise Drop(Reason.SHORT_FRAME)
-        destination, source = frame[:6], frame[6:12]
+        source = frame[6:12]
         if not is_valid_source(source):
             raise Drop(Reason.BAD_SOURCE_MAC)
-        if is_reserved_group(destination):
+        if is_reserved_group(frame[:6]):
             raise Drop(Reason.RESERVED_GROUP)
+        kind = self._watched_kind(frame)
+        if kind is Watch.PROBES:  # Its source may be ours, and it may come by a blocked port.
+            return self._hand_up(kind, now)
+        if port in self._blocked:
+            raise Drop(Reason.PORT_BLOCKED)
         self.fdb.learn(source, self._locals[port], now)
-        if not is_group(destination):
-            where = self.fdb.lookup(destination, now)
-            if isinstance(where, Remote):
-                return Forwarding((), (where.vtep,))
-            if where is not None:
-                if where.port == port:
-                    raise Drop(Reason.SAME_PORT)
-                return Forwarding((where.port,), ())
-        ports, remotes = self._other_ports[port], self.fdb.replication(destination)
-        if not ports and not remotes:
-            raise Drop(Reason.NO_REMOTE)
-        return Forwarding(ports, remotes)
+        return self._hand_up(kind, now)
 
-    def inbound(self, source: bytes, frame: bytes, now: int) -> tuple[int, ...]:
-        """A frame came out of the tunnel from the VTEP with tunnel address ``source``: its ports.
+    def arrive(self, source: bytes, frame: bytes, now: int) -> bool:
+        """A frame came out of the tunnel from the VTEP with tunnel address ``source``. True: as
+        for :meth:`enter`.
 
-        Never to another VTEP (split horizon). Raises ``Drop``: VTEP_NOT_ACCEPTED, SHORT_FRAME,
-        OWN_MAC, BAD_SOURCE_MAC (with learning on only, as Linux), RESERVED_GROUP, STATIC_MOVED, in
-        this order.
+        Raises ``Drop``: VTEP_NOT_ACCEPTED, SHORT_FRAME, SLOW_PATH (a probe), OWN_MAC,
+        BAD_SOURCE_MAC (with learning on only, as Linux), RESERVED_GROUP, STATIC_MOVED, STICKY_MOVED
+        or MOVE_DAMPED, in this order.
         """
         if self._accept is not None and not _is_within(source, self._accept):
             raise Drop(Reason.VTEP_NOT_ACCEPTED)
         if len(frame) < HEADER_LENGTH:
             raise Drop(Reason.SHORT_FRAME)
-        destination, source_mac = frame[:6], frame[6:12]
+        kind = self._watched_kind(frame)
+        if kind is Watch.PROBES:
+            return self._hand_up(kind, now)
+        source_mac = frame[6:12]
         if source_mac in self._own_macs:
             raise Drop(Reason.OWN_MAC)
         if self.fdb.learning and not is_valid_source(source_mac):
             raise Drop(Reason.BAD_SOURCE_MAC)
-        if is_reserved_group(destination):
+        if is_reserved_group(frame[:6]):
             raise Drop(Reason.RESERVED_GROUP)
         self.fdb.learn(source_mac, Remote(source), now)
+        return self._hand_up(kind, now)
+
+    def _watched_kind(self, frame: bytes) -> Watch:
+        return kind_of(frame) & self.watch if self.watch else NOTHING
+
+    def _hand_up(self, kind: Watch, now: int) -> bool:
+        """What is over the rate goes on as it would without being watched; a probe does not."""
+        if not kind:
+            return False
+        if self._handed_up.take(WATCHED_A_SECOND, 1, now):
+            return True
+        if kind is Watch.PROBES:
+            raise Drop(Reason.SLOW_PATH)
+        return False
+
+    def forward(self, origin: Local | Remote, frame: bytes, now: int) -> Forwarding:
+        """Where an admitted frame goes. What came from a VTEP goes to no other (split horizon).
+        The frame itself stays as it is.
+
+        Raises ``Drop``: SAME_PORT and NO_REMOTE for one from a port, BROADCAST_LIMIT,
+        MULTICAST_LIMIT, UNKNOWN_LIMIT.
+        """
+        destination = frame[:6]
+        local = isinstance(origin, Local)
         if not is_group(destination):
             where = self.fdb.lookup(destination, now)
             if isinstance(where, Local):
-                return (where.port,)
-        return self._ports
+                if where == origin:
+                    raise Drop(Reason.SAME_PORT)
+                return Forwarding((where.port,), ())
+            if where is not None and local:
+                return Forwarding((), (where.vtep,))
+        ports, remotes = self._everywhere(destination)
+        if isinstance(origin, Local):
+            ports = tuple(port for port in ports if port != origin.port)
+            if not ports and not remotes:
+                raise Drop(Reason.NO_REMOTE)
+        reason = self.limiter.refuses(destination, origin, now)
+        if reason is not None:
+            raise Drop(reason)
+        return Forwarding(ports, remotes if local else ())
+
+    def _everywhere(self, destination: bytes) -> Forwarding:
+        """All places that a group's frame goes to, or one that the FDB does not place."""
+        members = self._groups.get(destination)
+        if members is None and self._unregistered is not None and is_joined(destination):
+            members = self._unregistered
+        if members is None:
+            return Forwarding(self._ports, self.fdb.replication(destination))
+        ports = tuple(port for port in self._ports if port in members.ports)
+        # Entries made by hand hold.
+        return Forwarding(ports, self.fdb.group(destination) or members.remotes)
 
 
 def _is_within(address: bytes, prefixes: _PrefixSet) -> bool:

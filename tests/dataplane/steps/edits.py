@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 
 from tests.dataplane.rig import SECOND, US, mac, tunnel
 from tests.dataplane.steps.calls import Place, Say, Tell
-from tests.dataplane.steps.frames import macs
+from tests.dataplane.steps.frames import any_frames, macs
 from tests.dataplane.steps.handshakes import Demand
 from tests.dataplane.steps.step import Step, families, numbers, pick
 from tests.dataplane.twins import PUBLIC_KEY, Twins, elsewhere
 from wgvx.dataplane.interface import Network
+from wgvx.vxlan.ethernet import HEADER_LENGTH, is_group
+from wgvx.vxlan.limits import Limits
+from wgvx.vxlan.vtep import Forwarding
+from wgvx.vxlan.watch import Watch
 from wgvx.wireguard.allowed_ips import masked
 from wgvx.wireguard.constants import REJECT_AFTER_MESSAGES
 
@@ -123,6 +127,48 @@ class EditFdb:
             twins.both(self.name, self.vni, *self.arguments, **more)
 
 
+@dataclass(frozen=True)
+class SetGroup:
+    """Where frames to a group, or to all others, go."""
+
+    vni: int
+    mac: bytes | None
+    ports: tuple[int, ...]
+    remotes: tuple[bytes, ...] | None
+    """None: nothing is said of it any more."""
+
+    def run(self, twins: Twins) -> None:
+        if self.vni in twins.networks:
+            known = tuple(dict.fromkeys(pick(port, twins.ports) or 0 for port in self.ports))
+            members = None if self.remotes is None else Forwarding(known, self.remotes)
+            twins.both("set_group", self.vni, self.mac, members)
+
+
+@dataclass(frozen=True)
+class SetBlocked:
+    port: int
+    blocked: bool
+
+    def run(self, twins: Twins) -> None:
+        twins.both("set_blocked", pick(self.port, twins.ports), self.blocked)
+
+
+@dataclass(frozen=True)
+class SendFrame:
+    """A frame to some places alone."""
+
+    vni: int
+    ports: tuple[int, ...]
+    remotes: tuple[bytes, ...]
+    frame: bytes
+
+    def run(self, twins: Twins) -> None:
+        if self.vni in twins.networks:
+            known = tuple(pick(port, twins.ports) or 0 for port in self.ports)
+            to = Forwarding(known, self.remotes)
+            twins.both("send_frame", self.vni, to, self.frame, twins.now)
+
+
 vteps = st.builds(tunnel, st.sampled_from([2, 2, 3, 4, 5, US]), families)
 vnis = st.sampled_from([42, 42, 43, 44, 46])
 prefixes = st.builds(
@@ -138,6 +184,10 @@ networks = st.builds(
     ageing=st.sampled_from([0, SECOND, 300 * SECOND]),
     max_entries=st.sampled_from([0, 1, 2, 3]),
     accept=st.none() | st.lists(prefixes, max_size=3).map(tuple),
+    sticky=st.sampled_from([False, False, True]),
+    move_limit=st.sampled_from([0, 0, 1, 3]),
+    limits=st.builds(Limits, *[st.sampled_from([0, 0, 1, 3, 1000])] * 3),
+    watch=st.integers(0, 15).map(Watch),
 )
 addresses = st.lists(st.builds(tunnel, st.sampled_from([US, US, 2, 77]), families), max_size=4)
 
@@ -169,6 +219,21 @@ node_edits: st.SearchStrategy[Step] = st.one_of(
     st.builds(AddNetwork, networks, st.integers(0, 3)),
     st.builds(SetNetwork, st.builds(lambda vni, one: replace(one, vni=vni), vnis, networks)),
     st.builds(AddPort, vnis, st.none() | st.just(mac(0))),
+    st.builds(SetBlocked, numbers, st.booleans()),
+    st.builds(
+        SetGroup,
+        vnis,
+        st.none() | macs.filter(is_group),
+        st.lists(numbers, max_size=3).map(tuple),
+        st.none() | st.lists(vteps, max_size=2, unique=True).map(tuple),
+    ),
+    st.builds(
+        SendFrame,
+        vnis,
+        st.lists(numbers, max_size=2).map(tuple),
+        st.lists(vteps, max_size=2).map(tuple),
+        any_frames.filter(lambda frame: len(frame) >= HEADER_LENGTH),
+    ),
 )
 fdb_edits: st.SearchStrategy[Step] = st.one_of(
     st.builds(EditFdb, st.just("fdb_add"), vnis, st.tuples(macs, vteps)),

@@ -10,9 +10,14 @@ from tests.dataplane.steps.flows import TYPES, inner_packet
 from tests.native.superframes import tcp_segment, udp_datagram
 from tests.support.segmenter import TCP, UDP
 from tests.vxlan.packets import BROADCAST, ethernet, ipv4, ipv6, mutated
+from wgvx.vxlan.watch import ETHERTYPE_PROBE, PROBE_GROUP
 
 STATIONS = [mac(n) for n in (US, 2, 3, 4, 5, 9)]
-GROUPS = [BROADCAST, bytes.fromhex("01005e000001"), bytes.fromhex("333300000001")]
+GROUPS = [
+    BROADCAST,
+    PROBE_GROUP,
+    *map(bytes.fromhex, ("01005e000001", "01005e010203", "333300000001", "333300010003")),
+]
 RESERVED = [bytes.fromhex("0180c2000000"), bytes.fromhex("0180c200000e")]
 macs = st.sampled_from([*STATIONS, *GROUPS, *RESERVED, bytes(6)])
 sources = st.sampled_from(STATIONS) | st.sampled_from(STATIONS) | macs
@@ -38,6 +43,11 @@ INNER: list[tuple[int, bytes]] = [
     (0x86DD, ipv6(bytes(30), traffic_class=2, payload_length=20)),
     (0x86DD, ipv6(b"\x11\0\1\4" + bytes(4) + udp_datagram(bytes(9)), next_header=60)),
     (0x86DD, ipv6(bytes(30))[:39]),
+    (ETHERTYPE_PROBE, bytes(46)),
+    (0x0800, ipv4(bytes(8), protocol=2)),
+    *((0x86DD, ipv6(bytes([kind]) + bytes(23), next_header=58)) for kind in (128, 132, 135)),
+    (0x86DD, ipv6(b"\x3a\0\5\2" + bytes(4) + b"\x8f" + bytes(7), next_header=0)),
+    (0x86DD, ipv6(b"\x3a\1" + bytes(14) + b"\x82", next_header=0)),
 ]
 TAGS = [(), (), (), ((0x8100, 7),), ((0x88A8, 1), (0x8100, 2)), ((0x8100, 3),) * 9]
 

@@ -1,0 +1,75 @@
+"""Frames that a network may want to look at before they go on: which they are.
+
+The data plane hands them to Python in place of forwarding them (:class:`Watched` in
+wgvx/dataplane/interface.py). Twin of native/watch.c.
+"""
+
+from __future__ import annotations
+
+from enum import Flag
+
+from wgvx.vxlan.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, HEADER_LENGTH
+
+ETHERTYPE_PROBE = 0x88B6
+"""IEEE Std 802 - Local Experimental EtherType 2."""
+PROBE_GROUP = b"\x03wgvx\x00"
+"""Where loop probes go: a locally administered group, which every bridge floods."""
+
+WATCHED_A_SECOND = 1000
+"""Frames of a network handed to Python; what is over goes on as if it were not watched."""
+
+_PROTOCOL_HOP_BY_HOP = 0
+_PROTOCOL_IGMP = 2
+_PROTOCOL_ICMPV6 = 58
+_IPV4_PROTOCOL = HEADER_LENGTH + 9
+_IPV6_NEXT_HEADER = HEADER_LENGTH + 6
+_IPV6_PAYLOAD = HEADER_LENGTH + 40
+
+_LISTENER_TYPES = frozenset((130, 131, 132, 143))
+"""Multicast Listener Query, Report, Done (RFC 2710) and version 2 Report (RFC 3810)."""
+_NEIGHBOUR_TYPES = frozenset((133, 134, 135, 136, 137))
+"""RFC 4861, sections 4.1 to 4.5."""
+
+
+class Watch(Flag):
+    """Kinds of frames."""
+
+    ARP = 1
+    NEIGHBOURS = 2
+    """ICMPv6 neighbour discovery."""
+    GROUPS = 4
+    """IGMP and MLD."""
+    PROBES = 8
+    """Loop probes, wgvx's own."""
+
+
+NOTHING = Watch(0)
+
+
+def kind_of(frame: bytes) -> Watch:
+    """What a ``frame`` of 14 bytes or more is. One behind a VLAN tag is none of these."""
+    ethertype = frame[12] << 8 | frame[13]
+    if ethertype == ETHERTYPE_ARP:
+        return Watch.ARP
+    if ethertype == ETHERTYPE_IPV4:
+        igmp = len(frame) > _IPV4_PROTOCOL and frame[_IPV4_PROTOCOL] == _PROTOCOL_IGMP
+        return Watch.GROUPS if igmp else NOTHING
+    if ethertype == ETHERTYPE_IPV6:
+        return _kind_of_ipv6(frame)
+    if ethertype == ETHERTYPE_PROBE and frame[:6] == PROBE_GROUP:
+        return Watch.PROBES
+    return NOTHING
+
+
+def _kind_of_ipv6(frame: bytes) -> Watch:
+    """ICMPv6 is looked for behind the fixed header, and behind one of hop-by-hop options."""
+    if len(frame) <= _IPV6_PAYLOAD:
+        return NOTHING
+    protocol, position = frame[_IPV6_NEXT_HEADER], _IPV6_PAYLOAD
+    if protocol == _PROTOCOL_HOP_BY_HOP and len(frame) > position + 1:
+        protocol, position = frame[position], position + 8 + 8 * frame[position + 1]
+    if protocol != _PROTOCOL_ICMPV6 or position >= len(frame):
+        return NOTHING
+    if frame[position] in _LISTENER_TYPES:
+        return Watch.GROUPS
+    return Watch.NEIGHBOURS if frame[position] in _NEIGHBOUR_TYPES else NOTHING
