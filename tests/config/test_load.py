@@ -273,6 +273,7 @@ def test_default_remotes_are_one_host_per_peer_of_a_family_we_have(tmp_path: Pat
         ("192.0.2.2:51820", "192.0.2.2", 51820),
         ("[2001:db8::2]:1", "2001:db8::2", 1),
         ("[fe80::2%eth0]:65535", "fe80::2%eth0", 65535),
+        ("[fe80::2%wlan-0.7+a_b]:1", "fe80::2%wlan-0.7+a_b", 1),
         ("vpn.example.org:51820", "vpn.example.org", 51820),
         ("host_1:51820", "host_1", 51820),
     ],

@@ -504,6 +504,7 @@ def test_a_refusal_says_place_key_and_what_is_wanted(tmp_path: Path, text: str, 
         *("b", "b:", ":51820", "b:0", "b:65536", "b:-1", "b:1_0", "b:http", "b:٣"),
         *("300.1.1.1:5", "1.2.3:5", "fe80::1:51820", "[192.0.2.2]:5", "[2001:db8::2]", "[b]:5"),
         *("a b:5", "-b:5", "b..c:5", "é:5", "a" * 64 + ":5", "a." * 130 + "b:5", "b/c:5"),
+        *(f"[fe80::1%{scope}]:5" for scope in ("", "e" * 16, "{{x}}", "$(x)", "a#b", "a;b", "é")),
     ],
 )
 def test_bad_endpoints(tmp_path: Path, endpoint: str) -> None:

@@ -71,6 +71,9 @@ def _check_length(text: str) -> None:
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_SCOPE = re.compile(r"[A-Za-z0-9_.+-]{1,15}")
+"""Of an IPv6 address: an interface by its number or its name, of whose characters these are taken.
+What a kernel would take besides means something to a shell, to systemd or to Ansible."""
 
 
 def parse_endpoint(text: str) -> EndpointName:
@@ -80,7 +83,8 @@ def parse_endpoint(text: str) -> EndpointName:
         raise ValueError
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-        if ip_address(host).version != 6 or not host.isprintable() or " " in host:
+        _, percent, scope = host.partition("%")
+        if ip_address(host).version != 6 or (percent and not _SCOPE.fullmatch(scope)):
             raise ValueError
     elif re.fullmatch(r"[0-9.]+", host):
         # Only digits and dots is meant as an address: never ask DNS for 300.1.1.1.
