@@ -117,6 +117,16 @@ def test_a_file_written_by_hand(tmp_path: Path) -> None:
         (HAND + "[Pear]\n", r":20: found \[pear\], want \[Interface\] or \[Peer\]"),
         (HAND.replace(PUBLIC[2], PUBLIC[1]), "has itself as a peer"),
         (HAND.replace("off", "often"), ':13: persistentkeepalive: found "often"'),
+        (HAND.replace("off", "1" * 5000), ":13: persistentkeepalive: found 5000 characters"),
+        (HAND.replace("off", "\x1b[2J"), r':13: persistentkeepalive: found "\\u001b\[2J"'),
+        (HAND + "[\x1b[2J]\n", r':20: found \["\\u001b\[2j"\], want'),
+        # A key where none belongs.
+        (PRIVATE[1], ":1: 43 characters: found it before any section"),
+        (HAND + PRIVATE[1], r":20: \[Peer\], 43 characters: there is no such key"),
+        (HAND + f"[{PRIVATE[1]}]", r":20: found \[44 characters\], want"),
+        (HAND.replace("office.example:7000", PRIVATE[1]), ":18: endpoint: found 44 characters"),
+        (HAND.replace("10.9.0.1/32", PRIVATE[1]), ":3: address: found 44 characters"),
+        (HAND.replace("off", PRIVATE[1]), ":13: persistentkeepalive: found 44 characters"),
     ],
 )
 def test_a_file_that_is_none(text: str, said: str, tmp_path: Path) -> None:
@@ -124,7 +134,25 @@ def test_a_file_that_is_none(text: str, said: str, tmp_path: Path) -> None:
     file.write_text(text)
     with pytest.raises(ConfigError, match=said) as caught:
         imported([file])
-    assert PRIVATE[1] not in str(caught.value)
+    said_lower = str(caught.value).lower()
+    assert PRIVATE[1][:8].lower() not in said_lower
+    assert "\x1b" not in said_lower
+
+
+def test_what_is_left_out_is_named_without_keys_and_escapes(tmp_path: Path) -> None:
+    file = tmp_path / "a.conf"
+    file.write_text(HAND.replace("DNS", f"{PRIVATE[1]}\n\x1b[2J"))
+    assert imported([file]).notes[0] == (
+        f'{file}: not taken over: "\\u001b[2j", 43 characters, postup'
+    )
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0/32", "255.255.255.255/32", "::/128", "ff02::1/128"])
+def test_a_host_that_is_none_is_not_taken_for_one(address: str, tmp_path: Path) -> None:
+    """No prefix, however large, has room for it."""
+    file = tmp_path / "a.conf"
+    file.write_text(HAND.replace("10.9.0.77/32, fd00:9::77/128", address))
+    assert f"not taken over: {address} behind" in imported([file]).notes[1]
 
 
 def test_two_files_that_contradict_each_other(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ class Table:
         for key in values:
             if key not in document.schema.keys[kind]:
                 hint = _suggestion(document.schema, kind, key)
-                self.fail(_key_shown(key), f"there is no such key; {hint}")
+                self.fail(key_shown(key), f"there is no such key; {hint}")
 
     @property
     def place(self) -> str:
@@ -285,7 +285,7 @@ def reason(error: OSError | ValueError) -> str:
     return "not a path that can be opened"
 
 
-def _key_shown(key: str) -> str:
+def key_shown(key: str) -> str:
     """An unknown key as messages show it; a key pasted as one is not."""
     return key if re.fullmatch(r"[\w-]{1,32}", key) else shown(key)
 

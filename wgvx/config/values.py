@@ -28,7 +28,7 @@ class Kind(NamedTuple, Generic[T]):
 def parse_address(text: str) -> Address:
     """A unicast address without a scope, such as another VTEP's."""
     address = ip_address(text)
-    if "%" in text or not _is_unicast(address):
+    if "%" in text or not is_unicast(address):
         raise ValueError
     return address
 
@@ -37,7 +37,7 @@ def parse_interface(text: str) -> Interface:
     """An address of our own with its prefix length; without one, a host's."""
     _check_length(text)
     interface = ip_interface(text)
-    if not _is_unicast(interface.ip):
+    if not is_unicast(interface.ip):
         raise ValueError
     return interface
 
@@ -57,7 +57,8 @@ def has_host_bits(text: str) -> bool:
     return interface.ip != interface.network.network_address
 
 
-def _is_unicast(address: Address) -> bool:
+def is_unicast(address: Address) -> bool:
+    """Whether a host can have it and others reach it there."""
     broadcast = address == IPv4Address("255.255.255.255")
     return not (address.is_multicast or address.is_unspecified or address.is_loopback or broadcast)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from wgvx import keys, mtu
 from wgvx.config import Address, ConfigError, Prefix
+from wgvx.config.values import is_unicast
 from wgvx.fleet.keyring import Pair, pair
 from wgvx.fleet.read import GROUPS
 from wgvx.fleet.wg_quick_reader import QuickFile, QuickPeer, public_key, read_quick
@@ -96,7 +97,7 @@ def _sites(files: Iterable[QuickFile]) -> dict[bytes, Found]:
             hosts = tuple(
                 prefix.network_address
                 for prefix in peer.allowed_ips
-                if prefix.prefixlen == prefix.max_prefixlen
+                if prefix.prefixlen == prefix.max_prefixlen and is_unicast(prefix.network_address)
             )
             name = _name(peer.name or "peer", names)
             sites[peer.public_key] = Found(name, peer.public_key, hosts, None)

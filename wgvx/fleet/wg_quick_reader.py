@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wgvx import keys
 from wgvx.config import ConfigError, EndpointName, Interface, Prefix, values
-from wgvx.config.table import reason
+from wgvx.config.table import key_shown, reason, shown
 from wgvx.config.values import Kind as Form
 from wgvx.config.values import T
 
@@ -55,14 +55,17 @@ def read_quick(path: Path) -> QuickFile:
             found.peers.append(QuickPeer(comment))
         elif key.startswith("["):
             if key != "[interface]":
-                raise ConfigError(f"{at}: found {key}, want [Interface] or [Peer]")
+                found_name = key_shown(key.strip("[]"))
+                raise ConfigError(f"{at}: found [{found_name}], want [Interface] or [Peer]")
             section = key
         elif section == "[interface]":
             _interface(found, at, key, value)
         elif section == "[peer]":
             _peer(found.peers[-1], at, key, value)
         else:
-            raise ConfigError(f"{at}: {key}: found it before any section, want [Interface] first")
+            raise ConfigError(
+                f"{at}: {key_shown(key)}: found it before any section, want [Interface] first"
+            )
     if not found.private_key or not found.addresses:
         missing = "Address" if found.private_key else "PrivateKey"
         raise ConfigError(f"{path}: [Interface], {missing}: missing, want it in the file")
@@ -98,7 +101,7 @@ def _interface(found: QuickFile, at: str, key: str, value: str) -> None:
         case "mtu":
             found.mtu = _number(at, key, value, 65535)
         case _:
-            found.left_out.append(key)
+            found.left_out.append(key_shown(key))
 
 
 def _peer(peer: QuickPeer, at: str, key: str, value: str) -> None:
@@ -115,21 +118,21 @@ def _peer(peer: QuickPeer, at: str, key: str, value: str) -> None:
         case "persistentkeepalive":
             peer.keepalive = 0 if value == "off" else _number(at, key, value, 65535)
         case _:
-            raise ConfigError(f"{at}: [Peer], {key}: there is no such key")
+            raise ConfigError(f"{at}: [Peer], {key_shown(key)}: there is no such key")
 
 
 def _read(at: str, key: str, value: str, form: Form[T]) -> T:
     try:
         return form.parse(value)
     except ValueError:
-        found = f"{len(value)} characters" if form.secret else f'"{value}"'
+        found = shown(value, form.secret)
         raise ConfigError(f"{at}: {key}: found {found}, want {form.wanted}") from None
 
 
 def _number(at: str, key: str, value: str, high: int) -> int:
-    if value.isascii() and value.isdigit() and int(value) <= high:
+    if value.isascii() and value.isdigit() and len(value) < 10 and int(value) <= high:
         return int(value)
-    raise ConfigError(f'{at}: {key}: found "{value[:20]}", want a whole number up to {high}')
+    raise ConfigError(f"{at}: {key}: found {shown(value)}, want a whole number up to {high}")
 
 
 def public_key(node: QuickFile) -> bytes:
