@@ -46,6 +46,34 @@ def test_what_is_as_it_should_be_stays_untouched(tmp_path: Path) -> None:
     assert (tmp_path / "z").stat().st_ino == before["z"].st_ino
 
 
+def test_what_is_in_the_way_goes_and_leads_nowhere(tmp_path: Path) -> None:
+    """A link or a file where a folder is to be, and folders where files are to be."""
+    folder, elsewhere = tmp_path / "tree", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "own").write_text("")
+    folder.mkdir()
+    (folder / "a").symlink_to(elsewhere)
+    (folder / "z/full").mkdir(parents=True)
+    (folder / "z/full/file").write_text("")
+    files.write_tree(folder, TREE)
+    assert files.read_tree(folder) == TREE
+    assert [path.name for path in elsewhere.iterdir()] == ["own"]
+    (folder / "z").unlink()
+    (folder / "z").mkdir()
+    (folder / "a/b/y.sh").unlink()
+    (folder / "a/b").rmdir()
+    (folder / "a/b").write_text("")
+    files.write_tree(folder, TREE)
+    assert files.read_tree(folder) == TREE
+
+
+def test_a_tree_whose_making_was_killed_is_made(tmp_path: Path) -> None:
+    files.write_tree(tmp_path, TREE)
+    (tmp_path / "z").rename(tmp_path / ".z.new")
+    files.write_tree(tmp_path, TREE)
+    assert files.read_tree(tmp_path) == TREE
+
+
 def test_a_secret_is_never_readable_by_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,3 +173,16 @@ def test_a_plan_is_not_overwritten(tmp_path: Path) -> None:
     files = quick_files(there, tmp_path / "quick")
     assert main(["fleet", "import", str(tmp_path / "fleet.toml"), *map(str, files)]) == 2
     assert (tmp_path / "fleet.toml").read_text() == MESH
+
+
+def test_keys_are_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of an earlier plan of this name, which may be all that is left of it."""
+    there = fleet(tmp_path, MESH)
+    files = quick_files(there, tmp_path / "quick")
+    (tmp_path / "new.keys").mkdir()
+    key = tmp_path / "new.keys/a.key"
+    key.write_text(PRIVATE[1] + "\n")
+    assert main(["fleet", "import", str(tmp_path / "new.toml"), *map(str, files)]) == 2
+    assert f"{key}: found another key, want a plan of a new name" in capsys.readouterr().err
+    assert key.read_text() == PRIVATE[1] + "\n"
+    assert not (tmp_path / "new.toml").exists()

@@ -22,9 +22,10 @@ def run(args: argparse.Namespace) -> int:
         after = Fleet(smaller, numbers.assign(smaller, before.numbers), keyring)
 
         def remember() -> None:
-            numbers.save(smaller, after.numbers)
             keyring.save()
+            # Before what belongs to those who go: in a plan that still has them they keep it.
             shrink.write(plan.path, text)
+            numbers.save(smaller, after.numbers)
             keyring.forget(smaller, after.links.pairs())
 
         bring_out(before, after, remember)

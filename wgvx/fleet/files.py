@@ -120,14 +120,15 @@ def write_tree(folder: Path, tree: Mapping[str, File]) -> Changes:
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     changes = compare(read_tree(folder), tree)
+    # First, as it may be in the way: a link where a folder is to be would lead keys elsewhere.
+    for path in changes.removed:
+        (folder / path).unlink()
+    if changes.made or changes.removed:
+        _remove_empty(folder)
     for parent in sorted({os.path.dirname(path) for path in changes.made}):  # noqa: PTH120
         (folder / parent).mkdir(parents=True, exist_ok=True)
     for path in (*changes.made, *changes.changed):
         write(folder / path, tree[path].text, tree[path].mode)
-    for path in changes.removed:
-        (folder / path).unlink()
-    if changes.removed:
-        _remove_empty(folder)
     return changes
 
 

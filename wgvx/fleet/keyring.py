@@ -100,11 +100,12 @@ class Keyring:
                 self._preshared[both] = self._new(self._psk_path(both), keys.generate_preshared)
 
     def adopt(self, private: Mapping[str, str], preshared: Mapping[Pair, str]) -> None:
-        """Keys that were made elsewhere, by site and by pair, base64."""
+        """Keys that were made elsewhere, by site and by pair, base64; ConfigError where the folder
+        has another."""
         for name, key in private.items():
-            self._private[name] = self._made(self._key_path(name), key)
+            self._private[name] = self._adopted(self._key_path(name), key)
         for both, key in preshared.items():
-            self._preshared[both] = self._made(self._psk_path(both), key)
+            self._preshared[both] = self._adopted(self._psk_path(both), key)
 
     def save(self) -> None:
         """Write what was made."""
@@ -174,6 +175,11 @@ class Keyring:
     def _made(self, path: Path, key: str) -> str:
         self._unsaved[path] = key
         return key
+
+    def _adopted(self, path: Path, key: str) -> str:
+        if _read(path) not in (None, key):
+            raise ConfigError(f"{path}: found another key, want a plan of a new name")
+        return self._made(path, key)
 
     def _key_path(self, name: str) -> Path:
         return self._folder / f"{name}.key"

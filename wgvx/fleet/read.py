@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,7 @@ from wgvx import mtu
 from wgvx.config import Prefix, values
 from wgvx.config.table import ConfigError, Document, Schema, Table, reason
 from wgvx.config.values import Kind as Form
+from wgvx.fleet import files
 from wgvx.fleet.overlap import Overlaps
 from wgvx.fleet.plan import Kind, Plan, PrivateKeys, Site, Tenant, Topology
 
@@ -119,6 +121,19 @@ def read(path: str | os.PathLike[str]) -> Plan:
     _check_names(plan, tenant_tables)
     Overlaps(plan, fleet, site_tables, tenant_tables).refuse()
     return plan
+
+
+def read_text(text: str, path: Path) -> Plan:
+    """The plan that the file `path` would be with another text; ConfigError as if it were."""
+    # Beside it, for what a plan names relative to itself.
+    trial = path.with_name(f".{path.stem}.trial.toml")
+    try:
+        files.write(trial, text, files.SECRET_MODE)
+        return replace(read(trial), path=path.absolute())
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(str(trial), str(path))) from None
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 def _by_name(tables: tuple[Table, ...], form: Form[str]) -> dict[str, Table]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 
 import tomlkit
@@ -13,7 +12,7 @@ from tomlkit.items import AoT, Array
 from wgvx.config import ConfigError
 from wgvx.fleet import files
 from wgvx.fleet.plan import Plan
-from wgvx.fleet.read import read
+from wgvx.fleet.read import read_text
 
 
 def without(text: str, names: Collection[str]) -> str:
@@ -39,16 +38,10 @@ def shrunk(plan: Plan, names: Collection[str]) -> tuple[Plan, str]:
     if unknown:
         raise ConfigError(f"{plan.path}: there is no site {', '.join(unknown)}")
     text = without(plan.path.read_text(), names)
-    # Beside the plan, for what the plan names relative to itself.
-    trial = plan.path.with_name(f".{plan.name}.without.toml")
     try:
-        files.write(trial, text, files.SECRET_MODE)
-        return replace(read(trial), path=plan.path), text
+        return read_text(text, plan.path), text
     except ConfigError as error:
-        told = str(error).replace(str(trial), str(plan.path))
-        raise ConfigError(f"without {', '.join(names)} this is no plan: {told}") from None
-    finally:
-        trial.unlink(missing_ok=True)
+        raise ConfigError(f"without {', '.join(names)} this is no plan: {error}") from None
 
 
 def write(path: Path, text: str) -> None:
