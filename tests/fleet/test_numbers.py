@@ -136,6 +136,7 @@ def test_the_lock_file_is_remembered(tmp_path: Path) -> None:
     [
         "",
         "[]",
+        "[" * 100_000,
         "{}",
         '{"version": 2}',
         '{"version": 1, "seed": "", "homes": {}, "overlay": {}, '

@@ -31,7 +31,15 @@ REFUSED = {
         ':6: [[site]] 2 (name "a"), name: found "a" of [[site]] 1 (name "a") again',
     ),
     "name with a dot": (FLEET + site("a.b"), 'name: found "a.b", want a name of 1 to 15'),
-    "a name of Ansible's": (FLEET + site("all"), "and none of all, ungrouped, localhost"),
+    "a name of Ansible's": (
+        FLEET + site("localhost"),
+        "and none of all, default, lo, ungrouped, localhost",
+    ),
+    "a name of the kernel's": (FLEET + site("lo"), 'name: found "lo", want a name of 1 to 15'),
+    "a device of the kernel's": (
+        FLEET + site("a") + TENANT.replace("blue", "default"),
+        'name: found "default", want a name of 1 to 15',
+    ),
     "kind": (FLEET + site("a", 'kind = "linux"'), 'found "linux", want "wgvx" or "kernel"'),
     "topology": (
         FLEET + "topology = 'ring'\n" + site("a"),

@@ -136,6 +136,39 @@ def test_a_mesh_with_a_kernel_among_them(lab: Lab) -> None:
     c.stop()
 
 
+ONE_KERNEL = """
+[fleet]
+tunnel = ["10.254.0.0/16"]
+
+[[site]]
+name = "{c}"
+kind = "kernel"
+
+[[tenant]]
+name = "blue"
+vni = 4200
+prefix = ["10.0.0.0/24"]
+"""
+
+
+def test_the_kernels_script_takes_nobodys_device(lab: Lab) -> None:
+    fleet = RenderedFleet(lab, "c", ONE_KERNEL)
+    c = fleet.nodes["c"]
+    assert isinstance(c, RenderedKernel)
+    c.host.ip("tuntap", "add", c.name, "mode", "tun")
+    c.host.ip("link", "add", "blue", "type", "bridge")
+    script = f"{c.installed}/{c.name}-vxlan.sh"
+    done = c.host.run(script, "up", check=False)
+    assert done.returncode != 0
+    assert "File exists" in done.stderr
+    assert "bridge" in c.host.run("ip", "-details", "link", "show", "dev", "blue").stdout
+    # A VXLAN device is what an earlier run had made, with other settings.
+    c.host.ip("link", "delete", "blue")
+    c.host.ip("link", "add", "blue", "type", "vxlan", "id", "7", "dstport", "4789")
+    c.host.run(script, "up")
+    assert "vxlan id 4200" in c.host.run("ip", "-details", "link", "show", "dev", "blue").stdout
+
+
 def test_two_hubs_of_two_kinds(lab: Lab) -> None:
     """From a spoke to the other hub's, over an IPv6 tunnel; the hubs have no part in the tenant."""
     fleet = RenderedFleet(lab, "hist", HUBS)

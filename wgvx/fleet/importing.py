@@ -18,7 +18,7 @@ from wgvx import keys, mtu
 from wgvx.config import Address, ConfigError, Prefix
 from wgvx.config.values import is_unicast
 from wgvx.fleet.keyring import Pair, pair
-from wgvx.fleet.read import GROUPS
+from wgvx.fleet.read import NO_SITE
 from wgvx.fleet.wg_quick_reader import QuickFile, QuickPeer, public_key, read_quick
 
 
@@ -108,7 +108,7 @@ def _name(wanted: str, taken: set[str]) -> str:
     """A site's name as near to `wanted` as can be."""
     stem = re.sub(r"[^a-z0-9-]+", "-", wanted.lower())[:12].strip("-") or "site"
     name, number = stem, 1
-    while name in taken or name in GROUPS:
+    while name in taken or name in NO_SITE:
         number += 1
         name = f"{stem}{number}"
     taken.add(name)

@@ -82,7 +82,7 @@ def recall(plan: Plan) -> Numbers:
         raise ConfigError(f"{path}: cannot be read: {reason(error)}") from None
     try:
         return parsed(text)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ConfigError(
             f"{path}: not a lock file of version {VERSION}; want the one that wgvx fleet render "
             "wrote (it holds the addresses: take it from a backup rather than delete it)"
@@ -90,8 +90,8 @@ def recall(plan: Plan) -> Numbers:
 
 
 def parsed(text: str) -> Numbers:
-    """What the text of a lock file says; ValueError, TypeError, KeyError or AttributeError where it
-    is none."""
+    """What the text of a lock file says; ValueError, TypeError, KeyError, AttributeError or
+    RecursionError where it is none."""
     found = json.loads(text)
     if found["version"] != VERSION:
         raise ValueError

@@ -25,8 +25,10 @@ NAT_KEEPALIVE = 25
 """Seconds; the least that common NATs keep a UDP mapping is 30 (WireGuard's own advice)."""
 MINIMUM_UNDERLAY_MTU = mtu.MINIMUM_TUNNEL_MTU + mtu.OUTER_OVERHEAD
 MAXIMUM_UNDERLAY_MTU = 65536
-GROUPS = ("all", "ungrouped", "localhost")
-"""Ansible has a use of its own for these."""
+NO_DEVICE = ("all", "default", "lo")
+"""The kernel has a use of its own for these."""
+NO_SITE = (*NO_DEVICE, "ungrouped", "localhost")
+"""And Ansible for these."""
 
 SCHEMA = Schema(
     "one fleet",
@@ -49,9 +51,15 @@ E = TypeVar("E", bound=StrEnum)
 
 
 def _site_name(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?", text) or text in GROUPS:
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?", text) or text in NO_SITE:
         raise ValueError
     return text
+
+
+def _tenant_name(text: str) -> str:
+    if text in NO_DEVICE:
+        raise ValueError
+    return _matching(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,13}[A-Za-z0-9])?", text)
 
 
 def _image(text: str) -> str:
@@ -67,11 +75,12 @@ def _choice(kind: type[E]) -> Form[E]:
 SITE_NAME = Form(
     _site_name,
     'a name of 1 to 15 of the characters a-z 0-9 -, "-" neither first nor last (it names the node, '
-    f"its file and its device), and none of {', '.join(GROUPS)}",
+    f"its file and its device), and none of {', '.join(NO_SITE)}",
 )
 TENANT_NAME = Form(
-    lambda text: _matching(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,13}[A-Za-z0-9])?", text),
-    "a name of 1 to 15 of the characters A-Z a-z 0-9 _ - (it names the interface on each node)",
+    _tenant_name,
+    "a name of 1 to 15 of the characters A-Z a-z 0-9 _ - (it names the interface on each node), "
+    f"and none of {', '.join(NO_DEVICE)}",
 )
 BRIDGE = Form(
     lambda text: _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", text),

@@ -27,8 +27,10 @@ devices() {
 # vxlan DEVICE VNI PORT MTU MAC
 vxlan() {
     is="vxlan id $$2 local $$local dev $$wg .* dstport $$3 "
-    if ! ip -details link show dev "$$1" 2>/dev/null | grep -q "$$is"; then
-        ip link delete dev "$$1" 2>/dev/null || true
+    have=$$(ip -details link show dev "$$1" 2>/dev/null || true)
+    if ! echo "$$have" | grep -q "$$is"; then
+        # What is no VXLAN device is somebody else's: to make ours is refused then.
+        case $$have in *" vxlan id "*) ip link delete dev "$$1" ;; esac
         ip link add dev "$$1" type vxlan id "$$2" dstport "$$3" local "$$local" dev "$$wg" \
             noudp6zerocsumtx noudp6zerocsumrx
         ip link set dev "$$1" alias "$$alias"
