@@ -397,6 +397,16 @@ def test_check_misses_the_folder_of_a_socket(
 
 
 @pytest.mark.usefixtures("loopback_mtu")
+def test_check_explains_a_quiet_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quiet = "sticky = true\nmove_limit = 5\nbroadcast_limit = 100\nsuppress = true\n"
+    path = write(tmp_path, FILE + quiet)
+    assert main(["check", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  quiet: as any network" in lines
+    assert "  quiet: sticky, move_limit 5, broadcast_limit 100, suppress" in lines
+
+
+@pytest.mark.usefixtures("loopback_mtu")
 def test_check_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--json", str(write(tmp_path, FILE))]) == 0
     captured = capsys.readouterr()
@@ -409,6 +419,8 @@ def test_check_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         {"type": "tap", "name": "a", "mac": "02:00:00:00:00:01"}
     ]
     assert [network["remotes"] for network in shown["networks"]] == [["10.254.0.2"], ["10.9.0.1"]]
+    assert [network["suppress"] for network in shown["networks"]] == [False, False]
+    assert [network["move_limit"] for network in shown["networks"]] == [0, 0]
     assert len(shown["overlaps"]) == 1
     assert len(shown["warnings"]) == 2
 

@@ -84,6 +84,8 @@ def test_it_says_what_show_says(run: Run, tmp_path: Path) -> None:
                     found = value(series, f"wgvx_network_{counter}_total", **here)
                     assert found == network[counter]
                 assert value(series, "wgvx_network_fdb_entries", **here) == network["fdb_entries"]
+                moves = value(series, "wgvx_network_station_moves_total", **here)
+                assert moves == network["moves"]
                 assert value(series, "wgvx_network_mtu_bytes", **here) == network["mtu"]
                 for attach in network["attach"]:
                     assert value(series, "wgvx_port_up", **here, port=attach["name"]) == 1
@@ -103,7 +105,7 @@ def test_it_says_what_show_says(run: Run, tmp_path: Path) -> None:
 
 def test_the_manual_and_the_dashboard_speak_of_what_there_is(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(config(tmp_path, 1, peer(2), NETWORK)) as node:
+        async with running(config(tmp_path, 1, peer(2), NETWORK + "suppress = true\n")) as node:
             shown = status.show(node)
             counters = {"connections": 3, "full": 2}  # as of a stack
             shown["networks"][0]["attach"][0]["counters"] = counters

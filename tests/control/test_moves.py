@@ -48,6 +48,7 @@ def test_moves(run: Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> No
                 "to": {"vtep": None, "port": "m1"},
                 "ago": 0,
                 "times": 3,
+                "held": 0,
             }
             assert await asked("fdb_moves", vni=VNI) == [expected]
             with pytest.raises(ControlError):

@@ -97,8 +97,11 @@ def test_show_is_as_specified(run: Run, folder: Path) -> None:
                         "fdb_entries",
                         "rx_frames",
                         "tx_frames",
+                        "moves",
+                        "quiet",
                     ),
                 }
+                assert not any(network["quiet"].values())
                 assert network["attach"] == [{"type": "tap", "name": name}]
                 # The TAP's own row; the flood list does not count.
                 assert (network["mtu"], network["fdb_entries"]) == (1350, 1)

@@ -134,6 +134,7 @@ def test_the_status_has_what_show_has_and_no_address(run: Run, tmp_path: Path) -
                 assert told["peers"][0][key] == shown["peers"][0][key] > 0
             (network,) = told["networks"]
             assert network["ports"] == [{"name": "m0", "up": True}]
+            assert (network["moves"], network["quiet"]) == (0, "as any network")
             assert network["fdb_entries"] == shown["networks"][0]["fdb_entries"]
             assert told["now"] >= told["started"]
             assert "127.0.0.1" not in body

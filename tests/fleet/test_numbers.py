@@ -27,7 +27,7 @@ def plan_of(names: list[str]) -> Plan:
         for name in names
     }
     prefix = (ip_network("10.0.0.0/27"),)
-    tenant = Tenant("blue", 1, prefix, tuple(names), (ip_network("10.0.0.0/29"),), None, 4789)
+    tenant = Tenant("blue", 1, prefix, tuple(names), (ip_network("10.0.0.0/29"),), None, 4789, {})
     return Plan(
         Path("/nowhere/fleet.toml"),
         (ip_network("10.254.0.0/24"), ip_network("fd00:fe::/64")),

@@ -8,6 +8,7 @@ import pytest
 
 from tests.fleet.plans import FLEET, HUBS, MESH, TENANT, TWO_HUBS, planned, refusal, site
 from wgvx import keys
+from wgvx.config import quiet
 from wgvx.fleet.plan import Kind, PrivateKeys, Topology
 from wgvx.fleet.read import SCHEMA
 from wgvx.fleet.template import filled
@@ -212,6 +213,7 @@ def test_the_plan_to_begin_with_names_every_key() -> None:
     """But for those that few will want, which docs/fleet.md has."""
     text = filled("plan.toml")
     rare = {"listen_port", "tunnel", "public_key", "public_key_file", "image", "udp_port"}
+    rare |= set(quiet.KEYS)
     for table in ("fleet", "site", "tenant"):
         for key in set(SCHEMA.keys[table]) - rare:
             assert f"\n{key} = " in text or f"\n# {key} = " in text, key

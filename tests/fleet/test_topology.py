@@ -144,3 +144,13 @@ def test_what_is_hardly_meant(tmp_path: Path) -> None:
     assert "nobody can call" in "".join(
         warnings(fleet(tmp_path, FLEET + site("a") + site("b") + TENANT + 'sites = ["a"]\n'))
     )
+
+
+def test_the_kernel_is_not_quiet(tmp_path: Path) -> None:
+    plan = FLEET + site("a", at=1) + site("b", 'kind = "kernel"', at=2) + TENANT
+    assert list(warnings(fleet(tmp_path, plan + "sticky = false\n"))) == []
+    (said,) = warnings(fleet(tmp_path, plan + "suppress = true\nmove_limit = 5\n"))
+    assert said == (
+        'tenant "blue": move_limit 5, suppress is for nodes that run wgvx; '
+        "the kernel's VXLAN has none of it: b"
+    )

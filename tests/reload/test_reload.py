@@ -326,6 +326,8 @@ def tables(draw: st.DrawFn) -> str:
             f"ageing = {draw(st.sampled_from([1, 300]))}",
             f"max_entries = {draw(st.sampled_from([1, 9]))}",
             f"learning = {draw(st.sampled_from(['true', 'false']))}",
+            f"move_limit = {draw(st.sampled_from([0, 5]))}",
+            f"suppress = {draw(st.sampled_from(['true', 'false']))}",
         ):
             rest = f"{line}\n{rest}" if draw(st.booleans()) else rest
         text = f"{head}vni = {vni}\n{rest}"

@@ -22,6 +22,7 @@ from wgvx.config import (
     mtu_warnings,
     overlaps,
     peer_labels,
+    quiet,
 )
 from wgvx.config.describe import describe
 from wgvx.config.places import places_of
@@ -195,6 +196,7 @@ def _explain_network(config: Config, network: NetworkConfig, tunnel: int) -> Non
     rows.append(("hears", "any peer" if network.accept is None else _some(network.accept)))
     learning = f"for {network.ageing} s, at most {network.max_entries} addresses"
     rows.append(("learning", learning if network.learning else "off"))
+    rows.append(("quiet", quiet.words(quiet.settings(network))))
     if network.fdb:
         entries = [f"{format_mac(entry.mac)} at {entry.vtep}" for entry in network.fdb]
         rows.append(("static entries", _some(entries)))
@@ -300,6 +302,7 @@ def _network_json(config: Config, network: NetworkConfig, tunnel: int) -> dict[s
         "learning": network.learning,
         "ageing": network.ageing,
         "max_entries": network.max_entries,
+        **quiet.settings(network),
     }
 
 

@@ -80,7 +80,8 @@ examples:
 MOVES = """\
 Stations that moved from one VTEP or port to another: from where to where, when last, and how often.
 Those of each network that moved last are remembered, 128 of them, until the node stops. A machine
-that is moved moves once; one that moves all the time is two machines with one MAC, or a loop.
+that is moved moves once; one that moves all the time is two machines with one MAC, or a loop. Where
+the network has a move_limit, such a one is held where it is, for as long as is told.
 """
 
 MOVES_EXAMPLES = """\
@@ -230,7 +231,7 @@ def _print_moves(node: str, moves: list[dict[str, Any]], as_json: bool) -> None:
 def print_moves(moves: list[dict[str, Any]]) -> None:
     """The table for people."""
     output.table(
-        ("VNI", "MAC", "from", "to", "ago (s)", "times"),
+        ("VNI", "MAC", "from", "to", "ago (s)", "times", "held (s)"),
         (
             (
                 move["vni"],
@@ -239,6 +240,7 @@ def print_moves(moves: list[dict[str, Any]]) -> None:
                 place(move["to"]),
                 move["ago"],
                 move["times"],
+                move.get("held") or "-",  # older nodes do not tell
             )
             for move in moves
         ),

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wgvx import keys, mtu
-from wgvx.config import values
+from wgvx.config import quiet, values
 from wgvx.config.advice import warnings
 from wgvx.config.attach import Attachments
 from wgvx.config.locate import node_name
@@ -29,8 +29,6 @@ from wgvx.config.table import ConfigError, Document, Table, reason, shown
 DEFAULT_LISTEN_PORT = 51820
 DEFAULT_UDP_PORT = 4789  # IANA's for VXLAN
 DEFAULT_AGEING = 300
-MAXIMUM_MOVES = 1000
-MAXIMUM_LIMIT = 10_000_000
 DEFAULT_MAX_ENTRIES = 65536
 
 MAXIMUM_AGEING = (1 << 31) - 1
@@ -227,19 +225,8 @@ def _networks(
             learning=table.boolean("learning", True),
             ageing=_or(table.integer("ageing", 1, MAXIMUM_AGEING, " seconds"), DEFAULT_AGEING),
             max_entries=_or(table.integer("max_entries", 1, MAXIMUM_ENTRIES), DEFAULT_MAX_ENTRIES),
-            sticky=table.boolean("sticky", False),
-            move_limit=_or(table.integer("move_limit", 0, MAXIMUM_MOVES), 0),
-            broadcast_limit=_limit(table, "broadcast_limit"),
-            multicast_limit=_limit(table, "multicast_limit"),
-            unknown_limit=_limit(table, "unknown_limit"),
-            suppress=table.boolean("suppress", False),
-            snooping=table.boolean("snooping", False),
-            loop_detection=table.boolean("loop_detection", False),
+            **quiet.read(table),
         )
-
-
-def _limit(table: Table, key: str) -> int:
-    return _or(table.integer(key, 0, MAXIMUM_LIMIT, " frames a second"), 0)
 
 
 def _bridge(table: Table, attach: tuple[AttachConfig, ...]) -> str | None:

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from wgvx.config import quiet
 from wgvx.config.values import Kind
 
 T = TypeVar("T")
@@ -36,9 +37,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     ),
     "network": (
         *("vni", "tap", "attach", "address", "mac", "mtu", "bridge", "netns", "udp_port"),
-        *("remotes", "accept", "fdb", "learning", "ageing", "max_entries", "sticky", "move_limit"),
-        *("broadcast_limit", "multicast_limit", "unknown_limit"),
-        *("suppress", "snooping", "loop_detection"),
+        *("remotes", "accept", "fdb", "learning", "ageing", "max_entries"),
+        *quiet.KEYS,
     ),
     "attach": (
         *("type", "name", "mac", "listen", "connect", "local", "remote", "address", "gateway"),

@@ -133,6 +133,23 @@ def _networks(node: str, networks: list[dict[str, Any]]) -> Iterator[Metric]:
         ["node", "vni"],
         (([node, vni], network["fdb_entries"]) for vni, network in labelled),
     )
+    yield _counters(
+        "wgvx_network_station_moves",
+        "Moves of stations from one VTEP or port to another.",
+        ["node", "vni"],
+        (([node, vni], network["moves"]) for vni, network in labelled),
+    )
+    for make, feature, seen, name, meaning in _QUIET:
+        yield make(
+            name,
+            meaning,
+            ["node", "vni"],
+            (
+                ([node, vni], network["quiet"][feature][seen])
+                for vni, network in labelled
+                if network["quiet"][feature] is not None
+            ),
+        )
     yield _gauges(
         "wgvx_network_mtu_bytes",
         "MTU of the overlay.",
@@ -193,3 +210,16 @@ def _filled(family: CounterMetricFamily | GaugeMetricFamily, samples: Samples) -
     for values, value in samples:
         family.add_metric(values, value)
     return family
+
+
+_QUIET: Final = (
+    (
+        *(_gauges, "suppress", "neighbours", "wgvx_network_neighbours"),
+        "IP addresses whose stations are known; where suppress is on.",
+    ),
+    (
+        *(_counters, "suppress", "answered", "wgvx_network_neighbour_answers"),
+        "ARP requests and neighbor solicitations answered in place of a station far away.",
+    ),
+)
+"""What the features of a quiet network have seen: how, whose, which, and as what it is told."""

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from wgvx import offloads
-from wgvx.config import AttachConfig, DgramAttach, StreamAttach, format_mac
+from wgvx.config import AttachConfig, DgramAttach, StreamAttach, format_mac, quiet
 from wgvx.config.describe import describe
 from wgvx.control.prefix import format_address, format_prefix
-from wgvx.engine import PeerInfo
+from wgvx.engine import Engine, PeerInfo
 from wgvx.keys import encode
 from wgvx.node import Node
 from wgvx.ports.maker import Port
@@ -72,7 +72,16 @@ def _network(node: Node, vni: int) -> dict[str, Any]:
         "ageing": node.engine.networks[vni].ageing,
         "rx_frames": counters.rx_frames,
         "tx_frames": counters.tx_frames,
+        "moves": counters.moves,
+        "quiet": _quiet(node.engine, vni),
     }
+
+
+def _quiet(engine: Engine, vni: int) -> dict[str, Any]:
+    """The settings that keep a network quiet; of each feature that is on, what it has seen."""
+    seen = engine.quiet[vni].show(clock())
+    off = dict.fromkeys(quiet.FEATURES)
+    return quiet.settings(engine.networks[vni]) | off | seen
 
 
 def _port(attach: AttachConfig, device: Port) -> dict[str, Any]:
@@ -114,6 +123,7 @@ def fdb_moves(node: Node, vni: int | None) -> list[dict[str, Any]]:
             "to": _place(move.after, names),
             "ago": max(0, now - move.at) // SECOND,
             "times": move.times,
+            "held": max(0, move.held_until - now) // SECOND,
         }
         for number in node.engine.networks
         if vni in (None, number)

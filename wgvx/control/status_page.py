@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from wgvx.config import quiet
 from wgvx.control.http import Response
 from wgvx.control.metrics import peer_labels
 
 _DOCUMENT: Final = Path(__file__).with_name("status_page.html")
+_NETWORK_KEYS: Final = ("vni", "mtu", "fdb_entries", "rx_frames", "tx_frames", "moves")
 
 
 def data(shown: Mapping[str, Any], *, now: float, started: float) -> dict[str, Any]:
@@ -34,12 +36,13 @@ def data(shown: Mapping[str, Any], *, now: float, started: float) -> dict[str, A
             for label, peer in zip(peer_labels(peers), peers, strict=True)
         ],
         "networks": [
-            {key: network[key] for key in ("vni", "mtu", "fdb_entries", "rx_frames", "tx_frames")}
+            {key: network[key] for key in _NETWORK_KEYS}
             | {
+                "quiet": quiet.words(network["quiet"]),
                 "ports": [
                     {"name": attach["name"], "up": attach["name"] not in network["down"]}
                     for attach in network["attach"]
-                ]
+                ],
             }
             for network in shown["networks"]
         ],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wgvx import mtu
+from wgvx.config import quiet
 from wgvx.fleet.nodes import Fleet
-from wgvx.fleet.plan import Topology
+from wgvx.fleet.plan import Kind, Topology
 
 
 def warnings(fleet: Fleet) -> Iterator[str]:
@@ -17,6 +18,12 @@ def warnings(fleet: Fleet) -> Iterator[str]:
     for name, tenant in plan.tenants.items():
         if len(tenant.sites) < 2:
             yield f'tenant "{name}": it has {len(tenant.sites)} sites, so nobody to talk to'
+        kernels = [site for site in tenant.sites if plan.sites[site].kind is Kind.KERNEL]
+        if tenant.quiet and kernels:
+            yield (
+                f'tenant "{name}": {quiet.words(tenant.quiet)} is for nodes that run wgvx; '
+                f"the kernel's VXLAN has none of it: {', '.join(kernels)}"
+            )
         overlay = fleet.rooms[name].overlay
         if overlay < mtu.IPV6_MINIMUM_MTU:
             yield (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from wgvx.config import format_mac
@@ -41,6 +41,7 @@ class Network:
     """The VTEPs of the tenant's other sites."""
     accept: tuple[str, ...]
     """The VTEPs of all of its sites, as few prefixes as cover them and nobody else."""
+    quiet: Mapping[str, bool | int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,4 +147,5 @@ class Fleet:
             udp_port=tenant.udp_port,
             remotes=tuple(vtep for vtep in self._vteps[tenant.name] if vtep != own),
             accept=self._accept[tenant.name],
+            quiet=tenant.quiet,
         )

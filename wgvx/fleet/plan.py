@@ -6,6 +6,7 @@ out by the modules beside this one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -90,6 +91,8 @@ class Tenant:
     bridge: str | None
     """The interface becomes a member of it and has no address."""
     udp_port: int
+    quiet: Mapping[str, bool | int]
+    """By key of a node's network; nodes that run the kernel's VXLAN have none of it."""
 
 
 @dataclass(frozen=True, slots=True)

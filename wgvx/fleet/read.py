@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wgvx import mtu
-from wgvx.config import Prefix, values
+from wgvx.config import Prefix, quiet, values
 from wgvx.config.table import ConfigError, Document, Schema, Table, reason
 from wgvx.config.values import Kind as Form
 from wgvx.fleet import files
@@ -39,7 +39,7 @@ SCHEMA = Schema(
             *("name", "kind", "endpoint", "listen_port", "keepalive", "hub", "via", "underlay"),
             *("underlay_mtu", "tunnel", "public_key", "public_key_file"),
         ),
-        "tenant": ("name", "vni", "prefix", "sites", "reserved", "bridge", "udp_port"),
+        "tenant": ("name", "vni", "prefix", "sites", "reserved", "bridge", "udp_port", *quiet.KEYS),
     },
     {"fleet": "[fleet]", "site": "[[site]]", "tenant": "[[tenant]]"},
     {"site": "name", "tenant": "name"},
@@ -242,6 +242,7 @@ def _tenant(name: str, table: Table, every: tuple[str, ...]) -> Tenant:
         reserved=reserved,
         bridge=bridge,
         udp_port=table.integer("udp_port", 1, 65535) or DEFAULT_UDP_PORT,
+        quiet={key: value for key, value in quiet.read(table).items() if value},
     )
 
 

@@ -60,6 +60,8 @@ def _network(network: Network) -> Iterable[str]:
     yield f"udp_port = {network.udp_port}"
     yield f"remotes = {_list(network.remotes)}"
     yield f"accept = {_list(network.accept)}"
+    for key, value in network.quiet.items():
+        yield f"{key} = {json.dumps(value)}"
 
 
 def _list(items: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ from wgvx.config import (
     derive_mac,
     flood_list,
     peer_labels,
+    quiet,
 )
 from wgvx.engine import packed_prefix
 from wgvx.keys import encode, public_key
@@ -298,8 +299,8 @@ def _node_steps(running: Running, new: Config) -> Part:
 
 
 NETWORK_KEYS = (
-    *("accept", "learning", "ageing", "max_entries", "sticky", "move_limit", "broadcast_limit"),
-    *("multicast_limit", "unknown_limit", "suppress", "snooping", "loop_detection"),
+    *("accept", "learning", "ageing", "max_entries"),
+    *quiet.KEYS,
 )
 """Of a network, what may be changed while it runs."""
 

@@ -1,0 +1,40 @@
+"""The keys that keep a network quiet: in a node's file, in a fleet's plan, and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wgvx.config.model import NetworkConfig
+    from wgvx.config.table import Table
+
+_LIMITS = ("broadcast_limit", "multicast_limit", "unknown_limit")
+FEATURES = ("suppress", "snooping", "loop_detection")
+"""Those that watch frames (wgvx/quiet/)."""
+KEYS = ("sticky", "move_limit", *_LIMITS, *FEATURES)
+
+_MAXIMUM_MOVES = 1000
+_MAXIMUM_LIMIT = 10_000_000
+
+
+def read(table: Table) -> dict[str, Any]:
+    """What a table says, by key, with the defaults of what it does not."""
+    said: dict[str, Any] = {"sticky": table.boolean("sticky", False)}
+    said["move_limit"] = table.integer("move_limit", 0, _MAXIMUM_MOVES) or 0
+    for key in _LIMITS:
+        said[key] = table.integer(key, 0, _MAXIMUM_LIMIT, " frames a second") or 0
+    for key in FEATURES:
+        said[key] = table.boolean(key, False)
+    return said
+
+
+def settings(network: NetworkConfig) -> dict[str, bool | int]:
+    """What a network is told, by key."""
+    return {key: getattr(network, key) for key in KEYS}
+
+
+def words(said: Mapping[str, Any]) -> str:
+    """What differs from the defaults; a feature's value may be what it has seen."""
+    told = (f"{key} {value}" if type(value) is int else key for key, value in said.items() if value)
+    return ", ".join(told) or "as any network"
