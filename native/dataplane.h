@@ -224,6 +224,8 @@ struct lane {
     struct worker *worker;  /* its buffers; NULL for Python's */
     struct sender *sender;
     struct coalesced *joined;
+    bool probing;  /* what is sent is a probe: a refusal is its answer, and counts nowhere */
+    int refusal;   /* of the probe: an errno */
     bool notified; /* Python was told that there is something to take */
 };
 
@@ -453,6 +455,9 @@ void begin_burst(struct lane *);
 /* --- socket.c, ports.c ------------------------------------------------------------------------- */
 
 void flush_messages(struct lane *);
+/* The same for the one probe that waits, to an endpoint of IPv6 or IPv4, which nobody may fragment;
+ * the errno. No other lane may be sending. */
+int flush_probe(struct lane *, bool v6);
 void flush_frames(struct lane *);
 /* A frame that is large or unfinished, to a port that takes neither: the first `most` of those that
  * it makes. */

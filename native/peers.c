@@ -1,4 +1,6 @@
 /* Peers and their sessions as Python sees them. Every function here takes all locks. */
+#include <errno.h>
+
 #include "dataplane.h"
 
 /* --- peers ------------------------------------------------------------------------------------- */
@@ -201,6 +203,30 @@ void wgvx_forget_local_address(wgvx *dp, uint32_t id)
     if (peer)
         peer_forget_local_address(peer);
     leave(dp);
+}
+
+int wgvx_send_probe(wgvx *dp, uint32_t id, const uint8_t *packet, uint32_t length, uint64_t now)
+{
+    enter(dp, now);
+    struct lane *lane = dp->python;
+    struct peer *peer = map_get(&dp->peers, id);
+    struct keypair *keypair = peer ? PEEK(peer->current) : NULL;
+    uint8_t *message = NULL;
+    int code = ENOTCONN;
+    if (keypair && peer->has_endpoint && keypair_can_send(keypair, now)) {
+        if (lane->fused)
+            flush(lane); /* Nothing else is to leave with the probe. */
+        message = reserve(lane, length + 64);
+        code = message ? 0 : ENOMEM;
+    }
+    if (message) {
+        memcpy(message + TRANSPORT_HEADER, packet, length);
+        seal(lane, peer, keypair, message, length, now);
+        if (lane->fused)
+            code = flush_probe(lane, peer->endpoint.ip_length == 16);
+    }
+    leave(dp);
+    return code;
 }
 
 void wgvx_give_up_local_address(wgvx *dp, uint32_t id, const wgvx_endpoint *endpoint)

@@ -280,6 +280,10 @@ static uint32_t gather(const struct lane *lane, uint32_t first, uint32_t count,
 
 static void refused(struct lane *lane, int code, uint32_t count)
 {
+    if (lane->probing) {
+        lane->refusal = code;
+        return;
+    }
     bool full = code == EAGAIN || code == ENOBUFS || code == ENOMEM;
     lane->drops[full ? SOCKET_FULL : UNREACHABLE] += count;
 }
@@ -411,4 +415,24 @@ void flush_messages(struct lane *lane)
     if (jobs)
         send_jobs(lane, fd, jobs);
     clear_messages(lane);
+}
+
+int flush_probe(struct lane *lane, bool v6)
+{
+    /* As it usually is: see UdpSocket._set_options. A confined node may set it, but not ask. */
+    int usual = v6 ? IPV6_PMTUDISC_DONT : IP_PMTUDISC_OMIT;
+    int whole = v6 ? IPV6_PMTUDISC_PROBE : IP_PMTUDISC_PROBE;
+    int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP, option = v6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER;
+    int fd = lane->sockets[v6];
+    lane->probing = true;
+    lane->refusal = 0;
+    if (setsockopt(fd, level, option, &whole, sizeof whole)) {
+        lane->refusal = errno;
+        clear_messages(lane);
+    } else {
+        flush_messages(lane);
+        setsockopt(fd, level, option, &usual, sizeof usual);
+    }
+    lane->probing = false;
+    return lane->refusal;
 }

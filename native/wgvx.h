@@ -154,6 +154,9 @@ void wgvx_demand_mac2(wgvx *, const uint8_t *secret, const uint8_t *nonce_key, u
 bool wgvx_add_peer(wgvx *, uint32_t peer);
 void wgvx_remove_peer(wgvx *, uint32_t peer);
 void wgvx_set_endpoint(wgvx *, uint32_t peer, const wgvx_endpoint *); /* or NULL */
+/* DataPlane.send_probe: 0 or an errno, ENOTCONN without endpoint or session. Where no workers run, the
+ * one message left is to be sent by the caller. */
+int wgvx_send_probe(wgvx *, uint32_t peer, const uint8_t *packet, uint32_t length, uint64_t now);
 void wgvx_give_up_local_address(wgvx *, uint32_t peer, const wgvx_endpoint *);
 void wgvx_allow_local_address(wgvx *, uint32_t peer);
 bool wgvx_get_endpoint(wgvx *, uint32_t peer, wgvx_endpoint *);

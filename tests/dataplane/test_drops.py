@@ -359,6 +359,9 @@ class FullSocket(DatagramSocket):
         del datagram
         return Reason.SOCKET_FULL
 
+    def send_whole(self, datagram: Datagram) -> Reason | None:
+        return self.send(datagram)
+
 
 def into_full_port(rig: Rig) -> None:
     rig.dataplane.connect_port(PORT, FullPort())

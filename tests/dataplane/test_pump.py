@@ -35,6 +35,9 @@ class Queue(FramePort, DatagramSocket):
         self.datagrams_out.append(datagram)
         return None
 
+    def send_whole(self, datagram: Datagram) -> Reason | None:
+        return self.send(datagram)
+
 
 def connected(rig: Rig) -> Queue:
     """One queue as port and as socket of both families."""

@@ -69,6 +69,9 @@ class DatagramSocket(Protocol):
     def send(self, datagram: Datagram) -> Reason | None:
         """Send one; the reason where it was not sent."""
 
+    def send_whole(self, datagram: Datagram) -> Reason | None:
+        """Send one that nobody may fragment; TOO_BIG where our own link would have to."""
+
 
 class Watched(NamedTuple):
     """A frame that its network watches. It goes nowhere but by :meth:`DataPlane.forward_frame` and
@@ -91,6 +94,8 @@ class Burst:
     """Per peer."""
     handshakes: list[HandshakeMessage] = field(default_factory=list)
     watched: list[Watched] = field(default_factory=list)
+    echoes: list[int] = field(default_factory=list)
+    """Peers that sent back the echo expected of them."""
 
     def add(self, later: Burst) -> None:
         """Let this burst hold what a later one does, too."""
@@ -98,6 +103,7 @@ class Burst:
         self.datagrams += later.datagrams
         self.handshakes += later.handshakes
         self.watched += later.watched
+        self.echoes += later.echoes
         for peer, events in later.events.items():
             self.events[peer] = self.events.get(peer, Event(0)) | events
 
@@ -274,6 +280,23 @@ class DataPlane(Sessions, ABC):
     @abstractmethod
     def endpoint(self, peer: int) -> Endpoint | None:
         """Where the peer was last heard, or is said to be."""
+
+    @abstractmethod
+    def send_probe(self, peer: int, packet: bytes, now: int) -> Reason | None:
+        """A tunnel packet of our own, of a size that padding leaves as it is, in a datagram that
+        nobody may fragment. None where it was sent; TOO_BIG where our own link does not take it;
+        NO_ENDPOINT without an endpoint or a session. It is not counted as dropped.
+        """
+
+    def _send_whole(self, datagram: Datagram) -> Reason | None:
+        socket = self._sockets.get(len(datagram.endpoint.ip))
+        return socket.send_whole(datagram) if socket else Reason.UNREACHABLE
+
+    @abstractmethod
+    def expect_echo(self, peer: int, source: bytes, rest: bytes) -> None:
+        """An echo reply from a tunnel address of the peer that brings back ``rest`` (identifier,
+        sequence number and data): a burst tells of it, once. One a peer; empty: none any more.
+        """
 
     @abstractmethod
     def give_up_local_address(self, peer: int, endpoint: Endpoint) -> None:

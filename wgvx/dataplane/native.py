@@ -11,6 +11,7 @@ Python what :meth:`NativeDataPlane.collect` takes.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, takewhile
 from typing import Any
@@ -307,6 +308,7 @@ class NativeDataPlane(WorkerDataPlane):
 
     def remove_peer(self, peer: int) -> None:
         lib.wgvx_remove_peer(self._plane, peer)
+        self._rare.expect_echo(peer, b"", b"")
         self._burst.events.pop(peer, None)
 
     def set_endpoint(self, peer: int, endpoint: Endpoint | None) -> None:
@@ -315,6 +317,24 @@ class NativeDataPlane(WorkerDataPlane):
     def endpoint(self, peer: int) -> Endpoint | None:
         found = ffi.new("wgvx_endpoint *")
         return unpack_endpoint(found) if lib.wgvx_get_endpoint(self._plane, peer, found) else None
+
+    def echo_came(self, peer: int) -> None:
+        """The peer sent back the echo that was expected of it."""
+        self._burst.echoes.append(peer)
+
+    def expect_echo(self, peer: int, source: bytes, rest: bytes) -> None:
+        self._rare.expect_echo(peer, source, rest)
+
+    def send_probe(self, peer: int, packet: bytes, now: int) -> Reason | None:
+        self._drain(now)
+        code = lib.wgvx_send_probe(self._plane, peer, packet, len(packet), now)
+        if code == errno.ENOTCONN:
+            return Reason.NO_ENDPOINT
+        if code:
+            return Reason.TOO_BIG if code == errno.EMSGSIZE else Reason.UNREACHABLE
+        self._drain(now)
+        # Where workers run, C has sent it.
+        return self._send_whole(self._burst.datagrams.pop()) if self._burst.datagrams else None
 
     def give_up_local_address(self, peer: int, endpoint: Endpoint) -> None:
         lib.wgvx_give_up_local_address(self._plane, peer, pack_endpoint(endpoint))

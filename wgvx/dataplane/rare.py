@@ -1,4 +1,4 @@
-"""Tunnel packets for us that are rare: fragments, pings, extension headers.
+"""Tunnel packets for us that are rare: fragments, pings and their echoes, extension headers.
 
 Both data planes hand them to this very code: what only Python deals with is to be right once.
 """
@@ -26,6 +26,9 @@ class Way(Protocol):
     def next_identification(self) -> int:
         """IPv4 identifications of our tunnel packets count up: a peer may fragment them."""
 
+    def echo_came(self, peer: int) -> None:
+        """The peer sent back the echo that was expected of it."""
+
 
 class RarePackets:
     """Puts fragments together and answers pings, both within bounds."""
@@ -34,6 +37,15 @@ class RarePackets:
         self._way = way
         self._reassembler = Reassembler()
         self._limiter = SlowPathLimiter()
+        self._expected: dict[int, tuple[bytes, bytes]] = {}
+        """By peer: the address that the echo comes from, and what it brings back."""
+
+    def expect_echo(self, peer: int, source: bytes, rest: bytes) -> None:
+        """An echo, to be told of once; with empty ``rest`` none any more."""
+        if rest:
+            self._expected[peer] = source, rest
+        else:
+            self._expected.pop(peer, None)
 
     def deliver(self, peer: int, packet: bytes, now: int) -> None:
         """A tunnel packet for us from a peer. Raises Drop."""
@@ -44,8 +56,17 @@ class RarePackets:
             return
         if parsed.protocol == ip.PROTOCOL_UDP:
             self._way.decapsulate(parsed, now)
-        else:
+        elif not self._is_expected(peer, parsed):
             self._answer_ping(parsed, now)
+
+    def _is_expected(self, peer: int, packet: IpPacket) -> bool:
+        """Whether it is the echo expected of this very peer, byte for byte."""
+        expected = self._expected.get(peer)
+        if expected is None or (packet.source, icmp.echoed(packet)) != expected:
+            return False
+        del self._expected[peer]
+        self._way.echo_came(peer)
+        return True
 
     def expire(self, now: int) -> int:
         """Forget fragments whose time is over; how many count as dropped."""

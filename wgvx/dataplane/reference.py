@@ -172,6 +172,21 @@ class ReferenceDataPlane(ReferenceNetworks):
         """A tunnel packet of our own."""
         self._route(packet, ip.destination_of(packet), now)
 
+    def echo_came(self, peer: int) -> None:
+        """The peer sent back the echo that was expected of it."""
+        self._burst.echoes.append(peer)
+
+    def expect_echo(self, peer: int, source: bytes, rest: bytes) -> None:
+        self._rare.expect_echo(peer, source, rest)
+
+    def send_probe(self, peer: int, packet: bytes, now: int) -> Reason | None:
+        state = self._peers[peer]
+        keypair = state.slots.current
+        if state.endpoint is None or keypair is None or not keypair.can_send(now):
+            return Reason.NO_ENDPOINT
+        self._seal(state, keypair, packet, now)
+        return self._send_whole(self._burst.datagrams.pop())
+
     def _relay(self, origin: PeerState, packet: bytes, destination: bytes, now: int) -> None:
         """A hub's: on to the peer with the longest prefix, never back to where it came from."""
         if not ip.routable(destination):
@@ -416,6 +431,7 @@ class ReferenceDataPlane(ReferenceNetworks):
         self.forget_keys(peer)
         self._allowed_ips.remove_peer(peer)
         del self._peers[peer]
+        self._rare.expect_echo(peer, b"", b"")
         self._burst.events.pop(peer, None)
 
     def set_endpoint(self, peer: int, endpoint: Endpoint | None) -> None:

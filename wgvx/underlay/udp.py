@@ -37,6 +37,7 @@ _IPV6_RECVTCLASS: Final = 66
 _IPV6_TCLASS: Final = 67
 _IPV6_AUTOFLOWLABEL: Final = 70
 _PMTUDISC_DONT: Final = 0
+_PMTUDISC_PROBE: Final = 3
 _PMTUDISC_OMIT: Final = 5
 
 _IN_PKTINFO: Final = struct.Struct("=i4s4s")
@@ -218,6 +219,24 @@ class UdpSocket:
             return None
         log.debug("to %s: %s", format_endpoint(datagram.endpoint), os.strerror(code))
         return Reason.SOCKET_FULL if code in _NO_ROOM else Reason.UNREACHABLE
+
+    def send_whole(self, datagram: Datagram) -> Reason | None:
+        """The same with DF set, on this one alone; TOO_BIG where our own link does not take it.
+
+        What the kernel has learned of the path, which anybody may have told it, does not count.
+        """
+        level, option, usual = (
+            (socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+            if self._is_ipv6
+            else (socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
+        )
+        self._socket.setsockopt(level, option, _PMTUDISC_PROBE)
+        try:
+            if self._send(datagram, datagram.endpoint.local) == errno.EMSGSIZE:
+                return Reason.TOO_BIG
+            return None  # Whatever else refused it: it counts as lost, as on the way.
+        finally:
+            self._socket.setsockopt(level, option, usual)
 
     def _send(self, datagram: Datagram, local: bytes) -> int:
         """The errno, 0 when it was sent."""
