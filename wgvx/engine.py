@@ -15,6 +15,8 @@ from wgvx.config import Config, EndpointName, NetworkConfig, NodeConfig, default
 from wgvx.dataplane.interface import Burst, Datagram, DataPlane, Network
 from wgvx.drops import Reason
 from wgvx.keys import public_key
+from wgvx.mtu import overlay_mtu, tunnel_mtu
+from wgvx.paths.probes import PathProbes
 from wgvx.quiet.feature import Surroundings
 from wgvx.quiet.network import QuietNetwork, watched_by
 from wgvx.vxlan.fdb import FLOOD
@@ -23,7 +25,7 @@ from wgvx.wireguard.allowed_ips import Prefix
 from wgvx.wireguard.constants import SECOND
 from wgvx.wireguard.device import Device
 from wgvx.wireguard.handshake_queue import HandshakeQueue
-from wgvx.wireguard.sessions import Endpoint, HandshakeKeys, News
+from wgvx.wireguard.sessions import Endpoint, Event, HandshakeKeys, News
 from wgvx.wireguard.tai64n import TimestampSource
 
 AGEING_INTERVAL = 10 * SECOND
@@ -67,6 +69,8 @@ class Engine:
             wall_clock=wall_clock,
             key_log=key_log,
         )
+        self.paths = PathProbes(dataplane, self._tunnel_addresses, random)
+        self._tunnel_mtu = tunnel_mtu(())
         self.peers: dict[bytes, PeerInfo] = {}
         """By public key, in the order they were added."""
         self.networks: dict[int, NetworkConfig] = {}
@@ -108,6 +112,30 @@ class Engine:
         self._node = node
         self.dataplane.set_addresses(address.ip.packed for address in node.addresses)
         self.dataplane.set_forward(node.forward)
+        self.paths.set(on=node.probe_mtu, top=self._tunnel_mtu)
+
+    def set_mtu(self, tunnel: int) -> None:
+        """The tunnel MTU as the file or the routes have it. Packets of that size are let through
+        whatever the paths carry: an underlay that fragments them is slow, and no more."""
+        self._tunnel_mtu = tunnel
+        self.dataplane.set_mtu(tunnel)
+        self.paths.set(on=self._node.probe_mtu, top=tunnel)
+
+    @property
+    def is_mtu_fixed(self) -> bool:
+        """Whether the file says what it is, whatever the paths carry."""
+        return self._node.mtu is not None
+
+    @property
+    def tunnel_mtu(self) -> int:
+        """In force: what all paths carry, unless it is fixed."""
+        return self._tunnel_mtu if self.is_mtu_fixed else self.paths.lowest()
+
+    def overlay_mtu(self, network: NetworkConfig) -> int:
+        """In force."""
+        wanted = network.mtu or overlay_mtu(self._tunnel_mtu)
+        carried = self.tunnel_mtu
+        return wanted if carried == self._tunnel_mtu else min(wanted, overlay_mtu(carried))
 
     def set_network(self, network: NetworkConfig, now: int) -> None:
         """Other settings for one that is there; its static entries are the caller's."""
@@ -160,11 +188,13 @@ class Engine:
         self.peers[public_key] = info
         self.dataplane.add_peer(info.id)
         self.device.add_peer(info.id, public_key, None)
+        self.paths.add(info.id)
         return info
 
     def remove_peer(self, public_key: bytes) -> None:
         """Forget a peer, its sessions and its prefixes."""
         info = self.peers.pop(public_key)
+        self.paths.forget(info.id)
         self.device.remove_peer(info.id)
         self.dataplane.remove_peer(info.id)
 
@@ -221,6 +251,14 @@ class Engine:
             if length == len(address) * 8:
                 yield ip_network((address, length))
 
+    def _tunnel_addresses(self, peer: int) -> tuple[bytes, bytes] | None:
+        """One of ours, and the peer's first that a packet can be sent to from it."""
+        ours = {address.version: address.ip.packed for address in reversed(self._node.addresses)}
+        for prefix in self._host_prefixes(peer):
+            if prefix.version in ours:
+                return ours[prefix.version], prefix.network_address.packed
+        return None
+
     # --- what a burst leaves to do -----------------------------------------------------------
 
     def absorb(self, burst: Burst, now: int) -> None:
@@ -233,6 +271,11 @@ class Engine:
             self.device.demand_cookies(self._queue.loaded_until, now)
         if burst.events:
             self.device.on_events(burst.events, now)
+        for peer, events in burst.events.items():
+            if events & Event.ROAMED:
+                self.paths.hint(peer)
+        for peer in burst.echoes:
+            self.paths.echoed(peer, now)
         for vni, origin, frame in burst.watched:
             self.quiet[vni].handle(origin, frame, now)
 
@@ -255,6 +298,7 @@ class Engine:
             self._next_ageing = now + AGEING_INTERVAL
         deadlines = [self.device.next_deadline()]
         deadlines += [network.next_deadline() for network in self._timed]
+        deadlines.append(self.paths.next_deadline(now))
         return min(at for at in (*deadlines, self._next_ageing) if at is not None)
 
     def expire(self, now: int) -> None:
@@ -262,6 +306,7 @@ class Engine:
         self.device.expire(now)
         for network in self._timed:
             network.expire(now)
+        self.paths.expire(now)
         if self._next_ageing is not None and now >= self._next_ageing:
             self._next_ageing = now + AGEING_INTERVAL
             self.dataplane.age(now)

@@ -27,8 +27,9 @@ from wgvx.config import (
 from wgvx.dataplane.interface import Burst, DataPlane, WorkerDataPlane
 from wgvx.engine import Engine, PeerInfo
 from wgvx.keylog import KeyLog
-from wgvx.keys import encode, public_key
+from wgvx.keys import public_key
 from wgvx.mtu import overlay_mtu, tunnel_mtu
+from wgvx.mtu_follower import MtuFollower, describe
 from wgvx.ports.errors import PortError, PortGone
 from wgvx.ports.make import make_port
 from wgvx.ports.maker import Port, PortMaker
@@ -40,7 +41,7 @@ from wgvx.pump import LoopPump, Pump, WorkerPump, clock
 from wgvx.resolver import resolve
 from wgvx.route import route_mtu
 from wgvx.state import StampFile, state_directory
-from wgvx.underlay import UdpSocket, UnderlayError, format_endpoint, format_host
+from wgvx.underlay import UdpSocket, UnderlayError, format_host
 from wgvx.underlay.sources import SourceWatch
 from wgvx.vxlan.neighbour import gratuitous_arp, unsolicited_advertisement
 from wgvx.wireguard.sessions import News
@@ -86,8 +87,8 @@ class Node:
     ) -> None:
         self.config = config
         self.dataplane = dataplane
-        self.attachments: list[tuple[NetworkConfig, AttachConfig, int, int]] = []
-        """(network, attachment, port, overlay MTU)"""
+        self.attachments: list[tuple[NetworkConfig, AttachConfig, int]] = []
+        """(network, attachment, port)"""
         self.devices: dict[int, Port] = {}
         """By port."""
         self.started = 0
@@ -124,6 +125,7 @@ class Node:
             wall_clock=time.time_ns,
             key_log=key_log.write if key_log else None,
         )
+        self._mtus = MtuFollower(self.engine, self.errands)
 
     # --- life --------------------------------------------------------------------------------
 
@@ -286,7 +288,7 @@ class Node:
             if endpoint is not None:
                 routes.append(route_mtu(format_host(endpoint), endpoint.port))
         self.tunnel_mtu = self.config.node.mtu or tunnel_mtu(m for m in routes if m is not None)
-        self.dataplane.set_mtu(self.tunnel_mtu)
+        self.engine.set_mtu(self.tunnel_mtu)
         warnings = (*self.config.warnings, *mtu_warnings(self.config, self.tunnel_mtu))
         for warning in dict.fromkeys(warnings):  # A fixed MTU's warnings are among the file's.
             log.warning("%s", warning)
@@ -308,9 +310,11 @@ class Node:
                     outside=self.errands,
                 )
                 port = self.engine.add_port(network.vni, device.mac)
-                self.attachments.append((network, attach, port, mtu))
+                self.attachments.append((network, attach, port))
                 self.devices[port] = device
                 self._pump.add_port(port, device)
+                if isinstance(attach, TapAttach):
+                    self._mtus.add_tap(network, attach.name, mtu, self._why_kept(attach))
                 try:
                     device.open(partial(self._pump.refresh_port, port))
                 except PortError as error:
@@ -319,9 +323,17 @@ class Node:
         if self._port_maker is not None:
             self._port_maker.ready()
 
+    def _why_kept(self, tap: TapAttach) -> str | None:
+        """Why nobody can give a TAP another MTU once it is there; None where somebody can."""
+        if tap.name in self._passed:
+            return "it was passed in, and is not ours to change"
+        if self.namespace(None) is not None:
+            return "a rootless node has no power over it any more"
+        return None
+
     def _announce(self) -> None:
         """Let the far bridges and neighbour tables know at once where our addresses are now."""
-        for network, attach, port, _ in self.attachments:
+        for network, attach, port in self.attachments:
             match attach:
                 case TapAttach():
                     addresses = network.addresses
@@ -385,8 +397,9 @@ class Node:
     def _settle(self, now: int) -> None:
         if self._closed:
             return
-        while (burst := self.dataplane.flush()).events or burst.handshakes or burst.watched:
+        while (burst := self.dataplane.flush()).is_asking:
             self.engine.absorb(burst, now)
+        self._mtus.follow()
         for info, news in self.engine.take_news():
             self._tell(info, news)
         for message in self.engine.take_messages():
@@ -398,10 +411,7 @@ class Node:
 
     def _tell(self, info: PeerInfo, news: News) -> None:
         """One line a change for people; those that happen all the time only when asked for."""
-        endpoint = self.dataplane.endpoint(info.id)
-        peer = f"peer {info.name or encode(info.public_key)}"
-        if endpoint is not None:
-            peer += f" at {format_endpoint(endpoint)}"
+        peer = describe(self.engine, info)
         if news is News.SILENT:
             name = self.config.name
             log.warning("%s does not answer; `wgvx show %s` counts what is dropped", peer, name)

@@ -69,9 +69,13 @@ def ask(kind: int, flags: int, body: bytes) -> bytes:
 def interface_index(name: str) -> int:
     """As if_nametoindex(3), which opens a socket of a family that a confined node may not have.
     Raises OSError where there is no such interface."""
-    body = _IFINFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
-    answer = ask(RTM_GETLINK, 0, body)
+    answer = ask(RTM_GETLINK, 0, link_named(name))
     return int(_IFINFO.unpack_from(answer)[2])
+
+
+def link_named(name: str) -> bytes:
+    """How the body of a request begins that is of an interface."""
+    return _IFINFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
 
 
 def attribute(kind: int, value: bytes) -> bytes:

@@ -109,7 +109,10 @@ def test_the_manual_and_the_dashboard_speak_of_what_there_is(run: Run, tmp_path:
             shown = status.show(node)
             counters = {"connections": 3, "full": 2}  # as of a stack
             shown["networks"][0]["attach"][0]["counters"] = counters
+            shown["peers"][0]["path_mtu"] = 1296
             series = read(exposed(shown))
+            label = metrics.peer_labels(shown["peers"])[0]
+            assert value(series, "wgvx_peer_path_mtu_bytes", node="n1", peer=label) == 1296
             here = {"node": "n1", "vni": VNI, "port": "m0"}
             assert value(series, "wgvx_stack_connections", **here) == 3
             assert value(series, "wgvx_stack_refused_total", **here, reason="full") == 2
@@ -149,7 +152,8 @@ def test_peers_are_told_apart() -> None:
 @given(st.lists(st.text(max_size=64).filter(is_name), unique=True, max_size=5))
 def test_any_name_is_a_label(names: list[str]) -> None:
     peers = shown_with((name, str(number)) for number, name in enumerate(names))
-    counted = [one | {"rx_bytes": 1, "tx_bytes": 2, "latest_handshake": 0} for one in peers]
+    counts = {"rx_bytes": 1, "tx_bytes": 2, "latest_handshake": 0, "path_mtu": None}
+    counted = [one | counts for one in peers]
     shown = {
         **dict.fromkeys(("name", "public_key", "dataplane", "aead"), "x"),
         **{key: {} for key in ("drops", "offloads", "confinement")},

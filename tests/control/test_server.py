@@ -79,8 +79,9 @@ def test_show_is_as_specified(run: Run, folder: Path) -> None:
             (there,) = shown["peers"]
             assert set(there) >= {
                 *("public_key", "name", "endpoint", "allowed_ips", "latest_handshake"),
-                *("rx_bytes", "tx_bytes"),
+                *("rx_bytes", "tx_bytes", "path_mtu"),
             }
+            assert there["path_mtu"] is None
             assert (there["name"], there["endpoint"]) == (None, None)
             assert (there["latest_handshake"], there["rx_bytes"], there["tx_bytes"]) == (0, 0, 0)
             assert there["allowed_ips"] == ["10.254.0.2/32", "fd00::2/128"]

@@ -100,7 +100,7 @@ def port_of(node: Node, name: str = "m0") -> MemoryPort:
     """The far side of a node's port."""
     port = next(
         port
-        for (_, attach, number, _) in node.attachments
+        for (_, attach, number) in node.attachments
         if attach.name == name
         for port in [node.dataplane._ports[number]]
     )

@@ -189,6 +189,8 @@ def _print_peer(peer: dict[str, Any]) -> None:
         ("endpoint", peer["endpoint"] or "none"),
         ("allowed IPs", output.some(peer["allowed_ips"], MAXIMUM_LISTED)),
         ("latest handshake", _handshake(peer["latest_handshake"])),
+        # A node that was started before an upgrade does not tell.
+        *([("path MTU", path_mtu)] if (path_mtu := peer.get("path_mtu")) else []),
         ("transfer", f"{data_size(peer['rx_bytes'])} received, {data_size(peer['tx_bytes'])} sent"),
     ]
     output.fields(rows)

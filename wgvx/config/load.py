@@ -74,16 +74,18 @@ def _node(table: Table) -> NodeConfig:
         table.missing("address", 'this node\'s tunnel addresses such as ["10.254.0.1/24"]')
     _each_once(table, "address", (address.ip for address in addresses))
     state_dir = table.one("state_dir", values.PATH)
+    fixed_mtu = table.integer("mtu", mtu.MINIMUM_TUNNEL_MTU, mtu.MAXIMUM_TUNNEL_MTU, " bytes")
     return NodeConfig(
         private_key=private_key,
         listen_port=_or(
             table.integer("listen_port", 0, 65535, " (0: any free port)"), DEFAULT_LISTEN_PORT
         ),
         addresses=addresses,
-        mtu=table.integer("mtu", mtu.MINIMUM_TUNNEL_MTU, mtu.MAXIMUM_TUNNEL_MTU, " bytes"),
+        mtu=fixed_mtu,
         fwmark=_or(table.integer("fwmark", 0, (1 << 32) - 1), 0),
         forward=table.boolean("forward", False),
         state_dir=None if state_dir is None else table.document.path.absolute().parent / state_dir,
+        probe_mtu=table.boolean("probe_mtu", fixed_mtu is None),
     )
 
 

@@ -36,6 +36,8 @@ class NodeConfig:
     fwmark: int
     forward: bool
     state_dir: Path | None
+    probe_mtu: bool = False
+    """Peers are asked what the paths to them carry; of a file, True unless it says `mtu`."""
 
 
 @dataclass(frozen=True, slots=True)

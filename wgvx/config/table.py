@@ -29,7 +29,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "": ("node", "peer", "network"),
     "node": (
         *("private_key", "private_key_file", "listen_port", "address", "mtu", "fwmark"),
-        *("forward", "state_dir"),
+        *("forward", "state_dir", "probe_mtu"),
     ),
     "peer": (
         *("name", "public_key", "preshared_key", "preshared_key_file", "endpoint"),

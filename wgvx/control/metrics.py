@@ -116,6 +116,12 @@ def _peers(node: str, peers: list[dict[str, Any]]) -> Iterator[Metric]:
         ["node", "peer"],
         (([node, label], peer["latest_handshake"]) for label, peer in labelled),
     )
+    yield _gauges(
+        "wgvx_peer_path_mtu_bytes",
+        "The largest tunnel packet that the path to a peer is known to carry.",
+        ["node", "peer"],
+        (([node, label], peer["path_mtu"]) for label, peer in labelled if peer["path_mtu"]),
+    )
 
 
 def _networks(node: str, networks: list[dict[str, Any]]) -> Iterator[Metric]:

@@ -36,7 +36,7 @@ def show(node: Node, *, prefixes: bool = True) -> dict[str, Any]:
         "workers": node.workers,
         "offloads": {name: name in dataplane.offloads for name in offloads.NAMES},
         "confinement": asdict(node.confinement),
-        "tunnel_mtu": node.tunnel_mtu,
+        "tunnel_mtu": engine.tunnel_mtu,
         "peers": [_peer(node, info, prefixes=prefixes) for info in engine.peers.values()],
         "networks": [_network(node, vni) for vni in engine.networks],
         "drops": {reason.value: count for reason, count in dataplane.drops().items()},
@@ -56,6 +56,7 @@ def _peer(node: Node, info: PeerInfo, *, prefixes: bool) -> dict[str, Any]:
         "latest_handshake": node.engine.device.latest_handshake(info.id) // SECOND,
         "rx_bytes": counters.rx_bytes,
         "tx_bytes": counters.tx_bytes,
+        "path_mtu": node.engine.paths.mtu(info.id),
         "persistent_keepalive": node.engine.device.persistent_keepalive(info.id),
     }
 
@@ -65,9 +66,9 @@ def _network(node: Node, vni: int) -> dict[str, Any]:
     own = [entry for entry in node.attachments if entry[0].vni == vni]
     return {
         "vni": vni,
-        "attach": [_port(attach, node.devices[port]) for _, attach, port, _ in own],
-        "down": [attach.name for _, attach, port, _ in own if not node.devices[port].fds],
-        "mtu": own[0][3] if own else None,
+        "attach": [_port(attach, node.devices[port]) for _, attach, port in own],
+        "down": [attach.name for _, attach, port in own if not node.devices[port].fds],
+        "mtu": node.engine.overlay_mtu(own[0][0]) if own else None,
         "fdb_entries": counters.fdb_entries,
         "ageing": node.engine.networks[vni].ageing,
         "rx_frames": counters.rx_frames,
@@ -132,7 +133,7 @@ def fdb_moves(node: Node, vni: int | None) -> list[dict[str, Any]]:
 
 
 def _port_names(node: Node) -> dict[int, str]:
-    return {port: attach.name for _, attach, port, _ in node.attachments}
+    return {port: attach.name for _, attach, port in node.attachments}
 
 
 def _place(where: Remote | Local, names: dict[int, str]) -> dict[str, str | None]:

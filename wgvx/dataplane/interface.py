@@ -97,6 +97,11 @@ class Burst:
     echoes: list[int] = field(default_factory=list)
     """Peers that sent back the echo expected of them."""
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether it holds more than packets to put out."""
+        return bool(self.events or self.handshakes or self.watched or self.echoes)
+
     def add(self, later: Burst) -> None:
         """Let this burst hold what a later one does, too."""
         self.frames += later.frames

@@ -157,16 +157,8 @@ class NativeDataPlane(WorkerDataPlane):
     def decapsulate(self, packet: IpPacket, now: int) -> None:
         """A whole UDP packet for us."""
         segment = ffi.from_buffer(bytearray(packet.payload))
-        lib.wgvx_deliver(
-            self._plane,
-            packet.source,
-            packet.destination,
-            len(packet.source),
-            packet.ecn,
-            segment,
-            len(segment),
-            now,
-        )
+        ends = packet.source, packet.destination, len(packet.source)
+        lib.wgvx_deliver(self._plane, *ends, packet.ecn, segment, len(segment), now)
         self._drain(now)
 
     def send_packet(self, packet: bytes, now: int) -> None:

@@ -19,6 +19,7 @@ from wgvx.hosts import Place
 from wgvx.ports.channel import Channel
 from wgvx.ports.errors import PortError
 from wgvx.ports.outside import Here
+from wgvx.ports.tap_mtu import set_tap_mtu
 from wgvx.privilege.names import Names
 from wgvx.privilege.notify import notify
 from wgvx.privilege.orders import Plan
@@ -54,6 +55,10 @@ class Errands(Here):
     def store(self, path: Path, bound: int) -> None:
         """Keep the bound of the stamps. Raises OSError."""
         write_bound(path, bound)
+
+    def set_tap_mtu(self, name: str, mtu: int, netns: str | None) -> None:
+        """See :func:`wgvx.ports.tap_mtu.set_tap_mtu`."""
+        set_tap_mtu(name, mtu, netns)
 
     @property
     def looks_up_names(self) -> bool:
@@ -164,6 +169,12 @@ class HelpedErrands(Errands):
             super().store(path, bound)
             return
         self._ask("stamp", bound=bound)
+
+    def set_tap_mtu(self, name: str, mtu: int, netns: str | None) -> None:
+        if self._sealed:
+            self._ask("mtu", tap=[name, netns], mtu=mtu)
+        else:
+            super().set_tap_mtu(name, mtu, netns)
 
     def connect_stream(self, path: Path) -> socket.socket:
         if not self._sealed:

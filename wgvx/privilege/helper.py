@@ -16,6 +16,7 @@ From then on nobody is believed any more, and these are all the requests there a
   {"op": "datagram", "path": P}           ->  {}             [fd]  the same, by our own path
   {"op": "sockets", "port", "fwmark"}     ->  {"workers"}  [fd...] the node's UDP sockets, anew
   {"op": "mark", "fwmark": N}  [fd...]    ->  {}                   SO_MARK, on UDP sockets
+  {"op": "mtu", "tap": [NAME, NETNS], "mtu"} -> {}                 of a TAP of the plan
   {"op": "read"}                          ->  {}             [fd]  the node's file, see reader.py
   {"op": "notify", "state", "status"}     ->  {}                   tell the service manager
   {"op": "unmake"}                        ->  {}                   give adopted TAPs back
@@ -93,6 +94,8 @@ class Helper:
                 return _sockets(request["port"], request["fwmark"], self._plan.workers)
             case "mark":
                 return _mark(request["fwmark"], fds)
+            case "mtu":
+                return _set_mtu(self._plan.taps, request["tap"], request["mtu"])
             case "read":
                 return {}, [self._read(self._plan.config)]
             case "notify":
@@ -170,8 +173,9 @@ def _unlink(path: Path) -> None:
 
 def _plan(fields: dict[str, Any]) -> Plan:
     lists = ("files", "streams")
-    pairs = tuple((ours, theirs) for ours, theirs in fields["datagrams"])
-    return Plan(**fields | {name: tuple(fields[name]) for name in lists} | {"datagrams": pairs})
+    pairs = ("datagrams", "taps")
+    made = {name: tuple(fields[name]) for name in lists}
+    return Plan(**fields | made | {name: tuple(map(tuple, fields[name])) for name in pairs})
 
 
 def _sockets(port: object, fwmark: object, workers: int) -> Answer:
@@ -205,6 +209,19 @@ def _mark(fwmark: object, fds: Sequence[int]) -> Answer:
             return {"refused": str(error), "code": error.code}, []
         finally:
             one.close()
+    return {}, []
+
+
+def _set_mtu(taps: Sequence[tuple[str, str | None]], tap: list[str | None], mtu: object) -> Answer:
+    from wgvx.mtu import MAXIMUM_OVERLAY_MTU, MINIMUM_MTU
+    from wgvx.ports.tap_mtu import set_tap_mtu
+
+    name, netns = tap
+    if (name, netns) not in taps:
+        raise PortError("that is not the node's to ask for")
+    if type(mtu) is not int or not MINIMUM_MTU <= mtu <= MAXIMUM_OVERLAY_MTU:
+        raise ValueError("no MTU")
+    set_tap_mtu(str(name), mtu, netns)
     return {}, []
 
 

@@ -21,3 +21,5 @@ class Plan:
     """The node's file, which may be read again."""
     manager: str | None = None
     """Where a service manager listens, if there is one."""
+    taps: tuple[tuple[str, str | None], ...] = ()
+    """Those that may be given another MTU, by name and network namespace."""

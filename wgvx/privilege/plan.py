@@ -12,6 +12,7 @@ from wgvx.config import (
     EndpointName,
     StackAttach,
     StreamAttach,
+    TapAttach,
 )
 from wgvx.hosts import is_numeric
 from wgvx.privilege.orders import Plan
@@ -42,6 +43,12 @@ def make_plan(
         workers,
         str(config.path),
         manager,
+        tuple(
+            (attach.name, network.netns)
+            for network in config.networks
+            for attach in network.attach
+            if isinstance(attach, TapAttach)
+        ),
     )
 
 

@@ -288,7 +288,9 @@ def _node_steps(running: Running, new: Config) -> Part:
         steps.append(SetPrivateKey(new.node.private_key))
         said.append("private_key: another one")
     old = running.config.node
-    changed = [name for name in ("addresses", "forward") if _differ(old, new.node, name)]
+    changed = [
+        name for name in ("addresses", "forward", "probe_mtu") if _differ(old, new.node, name)
+    ]
     if changed:
         steps.append(SetNode(new.node))
     said += [

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from wgvx.path_mtu import ENOUGH_BYTES, FORGET_AFTER, GRANULARITY, SECOND, TRIES, PathSearch
+from wgvx.paths.search import ENOUGH_BYTES, FORGET_AFTER, GRANULARITY, SECOND, TRIES, PathSearch
 
 TOP = 1420
 

@@ -129,6 +129,11 @@ class PathSearch:
         """The last probe could not be sent, whatever its size: begin anew when data flows."""
         self._stage, self._sent_at = _Stage.REST, None
 
+    def give_up_for_long(self, now: int) -> None:
+        """There is nobody who could be asked: as if nothing had come back."""
+        self.give_up()
+        self._asked_at = now
+
     # --- the search --------------------------------------------------------------------------
 
     def _begin(self, now: int) -> None:

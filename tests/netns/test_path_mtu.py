@@ -1,0 +1,153 @@
+"""A path whose MTU falls and rises, behind a router that nobody at the ends sees."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.netns.lab import Lab, Namespace, eventually
+from tests.netns.nodes import WgvxNode
+from tests.netns.traffic import assert_ping, copy_over_tcp
+from tests.netns.vxlan_nodes import GoNode
+from tests.support.dataplanes import NATIVE_MISSING
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
+
+TUNNEL = 1420
+SMALL = 1440
+"""Of the link behind the router."""
+CARRIED = {4: 1376, 6: 1360}
+"""By the underlay: what is left of 1440 for a tunnel packet, in steps of 16."""
+SOON = """\
+from wgvx.paths import probes, search
+probes.LOOK_EVERY = search.SECOND
+search.CONFIRM_EVERY = 2 * search.SECOND
+search.RAISE_EVERY = 6 * search.SECOND
+"""
+"""Read by Python at its start: what takes minutes takes seconds."""
+
+native = pytest.param(
+    ("--workers", "2"),
+    marks=pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING),
+    id="native",
+)
+reference = pytest.param(("--dataplane", "reference"), id="reference")
+
+
+@dataclass
+class Router:
+    """Joins two hosts, each alone on its link."""
+
+    place: Namespace
+    hosts: tuple[Namespace, ...]
+
+    def join(self) -> None:
+        self.place.sysctl("net/ipv4/ip_forward", "1")
+        self.place.sysctl("net/ipv6/conf/all/forwarding", "1")
+        for host in self.hosts:
+            link = f"to{host.index}"
+            host.ip("link", "add", "eth0", "type", "veth", "peer", link, "netns", self.place.name)
+            host.ip("link", "set", "eth0", "up")
+            self.place.ip("link", "set", link, "up")
+            for family, router in ((4, "192.0.2.254"), (6, "2001:db8::fe")):
+                length = "32" if family == 4 else "128"
+                host.ip("address", "add", f"{host.address(family)}/{length}", "dev", "eth0")
+                host.ip(f"-{family}", "route", "add", router, "dev", "eth0")
+                host.ip(f"-{family}", "route", "add", "default", "via", router, "dev", "eth0")
+                self.place.ip("address", "add", f"{router}/{length}", "dev", link)
+        self.carry(1500)
+
+    def carry(self, mtu: int) -> None:
+        """Packets for either host may be so large from now on."""
+        for host in self.hosts:
+            for family in (4, 6):
+                way = (host.address(family), "dev", f"to{host.index}", "mtu", str(mtu))
+                self.place.ip(f"-{family}", "route", "replace", *way)
+
+    def keep_silent(self) -> None:
+        """Say nothing of packets that are too large."""
+        rule = ("-A", "OUTPUT", "-j", "DROP", "-p")
+        self.place.run("iptables", *rule, "icmp", "--icmp-type", "fragmentation-needed")
+        self.place.run("ip6tables", *rule, "icmpv6", "--icmpv6-type", "packet-too-big")
+
+
+def path_mtu(node: WgvxNode, other: WgvxNode | GoNode) -> Any:
+    return node.peer(other.id)["path_mtu"]
+
+
+def tap_mtu(node: WgvxNode) -> int:
+    (link,) = node.host.ip_json("link", "show", node.tap)
+    return int(link["mtu"])
+
+
+def in_use(node: WgvxNode, other: WgvxNode | GoNode, wanted: int, timeout: float = 60) -> None:
+    """Ping until the path is known to carry so much, no more and no less."""
+    deadline = time.monotonic() + timeout
+    while path_mtu(node, other) != wanted:
+        assert time.monotonic() < deadline, (path_mtu(node, other), node.process)
+        command = ("ping", "-n", "-q", "-c", "10", "-i", "0.02", "-W", "1", "-s", "1000")
+        node.host.run(*command, other.address[4], check=False)
+
+
+def started(
+    lab: Lab, kind: str, underlay: int, options: tuple[str, ...]
+) -> tuple[Router, WgvxNode, WgvxNode | GoNode]:
+    near, far, between = lab.host("a"), lab.host("b"), lab.host("r")
+    router = Router(between, (near, far))
+    router.join()
+    ours = WgvxNode(near, "a", 1)
+    theirs = WgvxNode(far, "b", 2) if kind == "wgvx" else GoNode(far, "g")
+    soon = near.write("sitecustomize.py", SOON).parent
+    near.env["PYTHONPATH"] = str(soon)
+    ours.add_peer(theirs.id, underlay=underlay)
+    if isinstance(theirs, GoNode):
+        theirs.start()
+        theirs.add_peer(ours.id, underlay=None)
+    else:
+        theirs.add_peer(ours.id, underlay=None)
+        theirs.start(*options)
+    ours.start(*options)
+    assert_ping(near, theirs.address[4])
+    return router, ours, theirs
+
+
+@pytest.mark.parametrize("options", [native, reference])
+@pytest.mark.parametrize("kind", ["wgvx", "go"])
+@pytest.mark.parametrize(
+    ("underlay", "silent"),
+    [
+        pytest.param(4, False, id="fragments"),
+        pytest.param(6, False, id="told"),
+        pytest.param(6, True, id="black hole"),
+    ],
+)
+def test_the_mtu_follows_the_path(
+    lab: Lab, kind: str, underlay: int, silent: bool, options: tuple[str, ...]
+) -> None:
+    router, ours, theirs = started(lab, kind, underlay, options)
+    if silent:
+        router.keep_silent()
+    in_use(ours, theirs, TUNNEL)
+    assert (tap_mtu(ours), ours.network()["mtu"]) == (1350, 1350)
+    copy_over_tcp(ours.host, theirs.host, theirs.address[4], 1_000_000)
+
+    router.carry(SMALL)
+    carried = CARRIED[underlay]
+    in_use(ours, theirs, carried)
+    assert ours.show()["tunnel_mtu"] == carried
+    assert ours.network()["mtu"] == carried - 70
+    eventually(lambda: tap_mtu(ours) == carried - 70, "the TAP has followed")
+    assert ours.process is not None
+    assert f"carries tunnel packets of {carried} bytes, not {TUNNEL}" in ours.process.stderr
+
+    copy_over_tcp(ours.host, theirs.host, theirs.address[4], 1_000_000)
+
+    router.carry(1500)
+    in_use(ours, theirs, TUNNEL)
+    eventually(lambda: tap_mtu(ours) == 1350, "the TAP has followed")
+    copy_over_tcp(ours.host, theirs.host, theirs.address[4], 1_000_000)
+    assert ours.drops("not_vxlan") == 0
+    ours.stop()

@@ -1,0 +1,96 @@
+"""What comes of probed paths: a line in the log, and the MTUs of TAPs that follow."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from wgvx.config import NetworkConfig
+from wgvx.engine import Engine, PeerInfo
+from wgvx.keys import encode
+from wgvx.mtu import IPV6_MINIMUM_MTU
+from wgvx.paths.probes import Change
+from wgvx.privilege.errands import Errands
+from wgvx.underlay import format_endpoint
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Tap:
+    network: NetworkConfig
+    name: str
+    least: int
+    """Below it the TAP would lose IPv6, and its addresses with it."""
+    mtu: int
+    why_not: str | None
+    """Why its MTU stays as it is."""
+
+
+class MtuFollower:
+    """Tells people what the paths of one node carry, and lets its TAPs follow."""
+
+    def __init__(self, engine: Engine, errands: Errands) -> None:
+        self._engine = engine
+        self._errands = errands
+        self._taps: list[_Tap] = []
+
+    def add_tap(
+        self, network: NetworkConfig, name: str, mtu: int, why_not: str | None = None
+    ) -> None:
+        """One that was made with this MTU; ``why_not`` says why it cannot have another."""
+        if network.mtu is None:
+            least = min(IPV6_MINIMUM_MTU, mtu)
+            self._taps.append(_Tap(network, name, least, mtu, why_not))
+
+    def follow(self) -> None:
+        """Do what changes of paths ask for; nothing where there were none."""
+        changes = self._engine.paths.take_changes()
+        if not changes:
+            return
+        by_id = {info.id: info for info in self._engine.peers.values()}
+        for change in changes:
+            if change.peer in by_id:
+                self._tell(by_id[change.peer], change)
+        for tap in self._taps:
+            mtu = max(tap.least, self._engine.overlay_mtu(tap.network))
+            if mtu != tap.mtu:
+                self._set(tap, mtu)
+
+    def _tell(self, info: PeerInfo, change: Change) -> None:
+        peer = describe(self._engine, info)
+        if change.now is None:
+            log.info("what the path to %s carries is not known any more", peer)
+            return
+        if self._engine.is_mtu_fixed:
+            follows = f"[node] mtu stays {self._engine.paths.top}: "
+            follows += "larger packets may be lost" if change.now < change.before else "all fits"
+        else:
+            follows = f"tunnel MTU {self._engine.tunnel_mtu}"
+        level = logging.WARNING if change.now < change.before else logging.INFO
+        text = "the path to %s carries tunnel packets of %d bytes, not %d; %s"
+        log.log(level, text, peer, change.now, change.before, follows)
+
+    def _set(self, tap: _Tap, mtu: int) -> None:
+        why_not = tap.why_not
+        if why_not is None:
+            try:
+                self._errands.set_tap_mtu(tap.name, mtu, tap.network.netns)
+            except OSError as error:
+                why_not = error.strerror or str(error)
+        if why_not is None:
+            log.info("TAP %s: MTU %d, it was %d", tap.name, mtu, tap.mtu)
+            tap.mtu = mtu
+        elif mtu < tap.mtu:
+            log.warning(
+                "TAP %s keeps MTU %d, and not %d: %s; TCP connections that begin are held to what "
+                "fits, other large packets may be lost",
+                *(tap.name, tap.mtu, mtu, why_not),
+            )
+
+
+def describe(engine: Engine, info: PeerInfo) -> str:
+    """A peer, and where it is, for people."""
+    endpoint = engine.dataplane.endpoint(info.id)
+    peer = f"peer {info.name or encode(info.public_key)}"
+    return peer if endpoint is None else f"{peer} at {format_endpoint(endpoint)}"
