@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple, NoReturn, Protocol, cast
+from typing import NamedTuple, NoReturn, Protocol, TypeAlias, cast
 
 from wgvx import __version__
 from wgvx.cli import output
@@ -24,10 +24,13 @@ class Command(NamedTuple):
     summary: str
 
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
 class CommandModule(Protocol):
     """What a command's module offers."""
 
-    def register(self, subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    def register(self, subparsers: Commands) -> None:
         """Add the command's own parser."""
 
     def run(self, args: argparse.Namespace) -> int:
@@ -49,6 +52,7 @@ COMMANDS = (
     Command("mtu", "wgvx.cli.mtu", "how large frames may be, step by step"),
     Command("demo", "wgvx.cli.demo", "two nodes on this machine and traffic between them"),
     Command("doctor", "wgvx.cli.doctor", "what this machine allows, and how to mend the rest"),
+    Command("completion", "wgvx.cli.completion", "what makes a shell complete wgvx at TAB"),
 )
 
 TAKES_COMMAND = ("up", "exec")
@@ -76,6 +80,10 @@ first steps:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `wgvx` with `argv` (by default the process's) and return its exit status."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if "_ARGCOMPLETE" in os.environ:
+        from wgvx.cli.completing import complete
+
+        complete(lambda words: make_parser(words)[:2])
     if os.getpid() == 1:
         # A container's first process: the kernel delivers it no signal that it does not handle.
         signal.signal(signal.SIGTERM, _terminated)
@@ -116,12 +124,33 @@ def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:], "--help"]
     _check_name(arguments)
+    parser, subparsers, module = make_parser(arguments)
+    try:
+        args, strangers = parser.parse_known_args(arguments)
+        if strangers:
+            args.passthrough = passthrough
+            _refuse(subparsers.choices.get(args.command, parser), args, arguments, strangers)
+    except SystemExit as ended:  # argparse has said why: 0 after --help, else 2
+        return ended.code if isinstance(ended.code, int) else 2
+    if module is None:
+        parser.print_help(sys.stderr)
+        return 2
+    if passthrough is not None and args.command not in TAKES_COMMAND:
+        output.usage(f"{args.command} takes nothing after --")
+    args.passthrough = passthrough
+    return module.run(args)
+
+
+def make_parser(
+    arguments: list[str],
+) -> tuple[argparse.ArgumentParser, Commands, CommandModule | None]:
+    """The parser of `wgvx`, its commands, and the module of the one that ``arguments`` name."""
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(
         prog="wgvx",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_formatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"wgvx {__version__}")
@@ -134,21 +163,14 @@ def _run(arguments: list[str]) -> int:
             module.register(subparsers)
         else:
             subparsers.add_parser(command.name, help=command.summary)
-    try:
-        args, strangers = parser.parse_known_args(arguments)
-        if strangers:
-            parsers = subparsers.choices
-            args.passthrough = passthrough
-            _refuse(parsers.get(args.command, parser), args, arguments, strangers)
-    except SystemExit as ended:  # argparse has said why: 0 after --help, else 2
-        return ended.code if isinstance(ended.code, int) else 2
-    if module is None:
-        parser.print_help(sys.stderr)
-        return 2
-    if passthrough is not None and chosen not in TAKES_COMMAND:
-        output.usage(f"{chosen} takes nothing after --")
-    args.passthrough = passthrough
-    return module.run(args)
+    return parser, subparsers, module
+
+
+def _formatter(prog: str) -> argparse.RawDescriptionHelpFormatter:
+    """Python 3.11 forgets that commands are indented, and breaks the line behind the longest."""
+    formatter = argparse.RawDescriptionHelpFormatter(prog)
+    formatter._action_max_length = 4 + max(len(command.name) for command in COMMANDS)
+    return formatter
 
 
 def _check_name(arguments: list[str]) -> None:

@@ -6,7 +6,7 @@
 
 from wgvx.config.advice import mtu_warnings, overlaps, peer_labels
 from wgvx.config.load import load
-from wgvx.config.locate import called, find, node_name
+from wgvx.config.locate import called, find, node_name, node_names
 from wgvx.config.model import (
     Address,
     AttachConfig,
@@ -65,6 +65,7 @@ __all__ = [
     "load",
     "mtu_warnings",
     "node_name",
+    "node_names",
     "overlaps",
     "parse_endpoint",
     "parse_listener",

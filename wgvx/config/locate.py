@@ -65,6 +65,17 @@ def find(name: str) -> Path:
     raise ConfigError(f"{name}: no such node file, looked for {' and '.join(looked)}{hint}")
 
 
+def node_names() -> list[str]:
+    """The bare names that :func:`find` knows, as far as this user may look."""
+    names = set()
+    for directory in _directories():
+        try:
+            names |= {path.stem for path in directory.iterdir() if path.suffix == ".toml"}
+        except OSError:
+            continue
+    return sorted(filter(_NODE_NAME.fullmatch, names))
+
+
 def _is_path(path_or_name: str) -> bool:
     return "/" in path_or_name or path_or_name.endswith(".toml")
 
