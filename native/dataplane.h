@@ -133,6 +133,7 @@ struct network {
     struct port *ports, **ports_end;
     uint64_t rx_frames, tx_frames; /* added to atomically */
     uint8_t watch;
+    uint16_t mss[2]; /* of TCP, IPv4 and IPv6, crossing the tunnel; 0: no limit */
     struct members_table members;
     uint32_t limits[LIMITS]; /* a second; 0: none */
     pthread_mutex_t lock;    /* of all buckets: frames to everywhere, and watched ones, are few */

@@ -4,6 +4,7 @@
  */
 #include "dataplane.h"
 #include "ip.h"
+#include "mss.h"
 
 #define TRANSPORT 4
 #define TRANSPORT_MINIMUM (TRANSPORT_HEADER + AEAD_TAG_LENGTH)
@@ -160,6 +161,8 @@ enum reason deliver_udp(struct lane *lane, const uint8_t *source, const uint8_t 
         out.l3 = (uint16_t)inner.l3;
         out.l4 = (uint16_t)l4;
     }
+    if (mss_clamp(frame, frame_length, &inner, network->mss))
+        out.l4 = 0; /* It goes alone, like any SYN. */
     return forward_from_vtep(lane, network, &origin, &out, now);
 }
 

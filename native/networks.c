@@ -61,6 +61,7 @@ static void set_rules(struct network *network, const wgvx_network_settings *sett
     fdb_set(network->fdb, &of_fdb);
     network->learning = settings->learning;
     network->watch = settings->watch;
+    memcpy(network->mss, settings->mss, sizeof network->mss);
     memcpy(network->limits, settings->limits, sizeof network->limits);
 }
 

@@ -3,6 +3,7 @@
  */
 #include "dataplane.h"
 #include "ip.h"
+#include "mss.h"
 
 /* What an arena needs around a frame: headers before it, padding and tag behind. */
 #define AROUND (TRANSPORT_HEADER + IPV6_HEADER + UDP_HEADER + VXLAN_HEADER + 15 + AEAD_TAG_LENGTH)
@@ -43,7 +44,8 @@ static struct path path_to(const struct lane *lane, struct network *network,
 
 /* The flow and the congestion codepoint of the first frame are those of all. It has to be finished:
  * where a checksum belongs is for the sender to say, were it into the IP header. */
-static void follow(struct path *paths, uint32_t count, const uint8_t *frame, uint32_t length)
+static struct inner follow(struct path *paths, uint32_t count, const uint8_t *frame,
+                           uint32_t length)
 {
     struct inner inner = inner_of(frame, length);
     uint16_t source_port = flow_source_port(frame, length, &inner);
@@ -53,6 +55,7 @@ static void follow(struct path *paths, uint32_t count, const uint8_t *frame, uin
         paths[i].ecn = ecn;
         paths[i].pseudo += sum_of(source_port);
     }
+    return inner;
 }
 
 /* IPv4: no options, DF clear, a real checksum. IPv6: no extension headers, flow label 0. */
@@ -116,6 +119,8 @@ static uint32_t to_one(struct lane *lane, struct segments *segments, struct path
                        uint64_t now)
 {
     uint32_t sent = 0;
+    struct inner inner = {0};
+    bool clamped = true;
     for (uint32_t i = 0; i < segments->count; i++) {
         uint32_t length = (uint32_t)segments_length(segments);
         uint8_t *message = reserve(lane, length + AROUND);
@@ -124,7 +129,11 @@ static uint32_t to_one(struct lane *lane, struct segments *segments, struct path
         uint8_t *frame = message + TRANSPORT_HEADER + path->head;
         uint64_t sum = segments_next(segments, frame);
         if (i == 0)
-            follow(path, 1, frame, length);
+            inner = follow(path, 1, frame, length);
+        /* If the first is no SYN that asks for too much, none is. */
+        clamped = clamped && mss_clamp(frame, length, &inner, path->network->mss);
+        if (clamped)
+            sum = checksum_add(frame, length);
         enum reason reason = encapsulate(lane, path, message, length, sum, now);
         if (reason == PASSED)
             sent++;
@@ -139,11 +148,16 @@ static uint32_t to_many(struct lane *lane, struct segments *segments, struct pat
                         uint32_t count, uint64_t now)
 {
     uint32_t sent = 0;
+    struct inner inner = {0};
+    bool clamped = true;
     for (uint32_t i = 0; i < segments->count; i++) {
         uint32_t length = (uint32_t)segments_length(segments);
         uint64_t sum = segments_next(segments, lane->scratch);
         if (i == 0)
-            follow(paths, count, lane->scratch, length);
+            inner = follow(paths, count, lane->scratch, length);
+        clamped = clamped && mss_clamp(lane->scratch, length, &inner, paths->network->mss);
+        if (clamped)
+            sum = checksum_add(lane->scratch, length);
         bool any = false;
         for (uint32_t j = 0; j < count; j++) {
             uint8_t *message = reserve(lane, length + AROUND);

@@ -208,6 +208,7 @@ typedef struct {
     uint32_t accepted;
     uint32_t limits[3]; /* broadcast, multicast and unknown unicast frames a second; 0: none */
     uint8_t watch;      /* bits of wgvx.vxlan.watch.Watch */
+    uint16_t mss[2];    /* the most that a TCP SYN of IPv4, of IPv6 may ask for; 0: no limit */
 } wgvx_network_settings;
 
 bool wgvx_add_network(wgvx *, uint32_t vni, uint16_t udp_port, const wgvx_network_settings *);

@@ -15,12 +15,13 @@ from wgvx.config import Config, EndpointName, NetworkConfig, NodeConfig, default
 from wgvx.dataplane.interface import Burst, Datagram, DataPlane, Network
 from wgvx.drops import Reason
 from wgvx.keys import public_key
-from wgvx.mtu import overlay_mtu, tunnel_mtu
+from wgvx.mtu import IPV4_HEADER, IPV6_HEADER, TCP_HEADER, overlay_mtu, tunnel_mtu
 from wgvx.paths.probes import PathProbes
 from wgvx.quiet.feature import Surroundings
 from wgvx.quiet.network import QuietNetwork, watched_by
 from wgvx.vxlan.fdb import FLOOD
 from wgvx.vxlan.limits import Limits
+from wgvx.vxlan.mss import UNCLAMPED, Mss
 from wgvx.wireguard.allowed_ips import Prefix
 from wgvx.wireguard.constants import SECOND
 from wgvx.wireguard.device import Device
@@ -70,7 +71,7 @@ class Engine:
             key_log=key_log,
         )
         self.paths = PathProbes(dataplane, self._tunnel_addresses, random)
-        self._tunnel_mtu = tunnel_mtu(())
+        self._tunnel_mtu = self._clamped_to = tunnel_mtu(())
         self.peers: dict[bytes, PeerInfo] = {}
         """By public key, in the order they were added."""
         self.networks: dict[int, NetworkConfig] = {}
@@ -113,6 +114,7 @@ class Engine:
         self.dataplane.set_addresses(address.ip.packed for address in node.addresses)
         self.dataplane.set_forward(node.forward)
         self.paths.set(on=node.probe_mtu, top=self._tunnel_mtu)
+        self._follow_paths()
 
     def set_mtu(self, tunnel: int) -> None:
         """The tunnel MTU as the file or the routes have it. Packets of that size are let through
@@ -120,6 +122,14 @@ class Engine:
         self._tunnel_mtu = tunnel
         self.dataplane.set_mtu(tunnel)
         self.paths.set(on=self._node.probe_mtu, top=tunnel)
+        self._follow_paths()
+
+    def _follow_paths(self) -> None:
+        """Hold TCP to what the tunnel carries now."""
+        if self.tunnel_mtu != self._clamped_to:
+            self._clamped_to = self.tunnel_mtu
+            for network in self.networks.values():
+                self.dataplane.set_network(self._settings(network))
 
     @property
     def is_mtu_fixed(self) -> bool:
@@ -140,19 +150,36 @@ class Engine:
     def set_network(self, network: NetworkConfig, now: int) -> None:
         """Other settings for one that is there; its static entries are the caller's."""
         self.networks[network.vni] = network
-        self.dataplane.set_network(_settings(network))
+        self.dataplane.set_network(self._settings(network))
         self._set_quiet(network, now)
 
     def _add_network(self, network: NetworkConfig, now: int) -> None:
         vni = network.vni
         self.networks[vni] = network
-        self.dataplane.add_network(_settings(network))
+        self.dataplane.add_network(self._settings(network))
         self.quiet[vni] = QuietNetwork(self._surroundings(vni))
         self._set_quiet(network, now)
         for remote in network.remotes or ():
             self.dataplane.fdb_add(network.vni, FLOOD, remote.packed)
         for entry in network.fdb:
             self.dataplane.fdb_add(network.vni, entry.mac, entry.vtep.packed)
+
+    def _settings(self, network: NetworkConfig) -> Network:
+        """A network as the data plane knows it."""
+        accept = network.accept
+        return Network(
+            vni=network.vni,
+            udp_port=network.udp_port,
+            learning=network.learning,
+            ageing=network.ageing * SECOND,
+            max_entries=network.max_entries,
+            accept=None if accept is None else tuple(map(packed_prefix, accept)),
+            sticky=network.sticky,
+            move_limit=network.move_limit,
+            limits=Limits(network.broadcast_limit, network.multicast_limit, network.unknown_limit),
+            watch=watched_by(network),
+            mss=largest_mss(self.overlay_mtu(network)) if network.clamp_mss else UNCLAMPED,
+        )
 
     def _set_quiet(self, network: NetworkConfig, now: int) -> None:
         self.quiet[network.vni].set(network, now)
@@ -276,6 +303,8 @@ class Engine:
                 self.paths.hint(peer)
         for peer in burst.echoes:
             self.paths.echoed(peer, now)
+        if burst.echoes:
+            self._follow_paths()
         for vni, origin, frame in burst.watched:
             self.quiet[vni].handle(origin, frame, now)
 
@@ -307,6 +336,7 @@ class Engine:
         for network in self._timed:
             network.expire(now)
         self.paths.expire(now)
+        self._follow_paths()
         if self._next_ageing is not None and now >= self._next_ageing:
             self._next_ageing = now + AGEING_INTERVAL
             self.dataplane.age(now)
@@ -354,21 +384,9 @@ def _never() -> bool:
     return False
 
 
-def _settings(network: NetworkConfig) -> Network:
-    """A network as the data plane knows it."""
-    accept = network.accept
-    return Network(
-        vni=network.vni,
-        udp_port=network.udp_port,
-        learning=network.learning,
-        ageing=network.ageing * SECOND,
-        max_entries=network.max_entries,
-        accept=None if accept is None else tuple(map(packed_prefix, accept)),
-        sticky=network.sticky,
-        move_limit=network.move_limit,
-        limits=Limits(network.broadcast_limit, network.multicast_limit, network.unknown_limit),
-        watch=watched_by(network),
-    )
+def largest_mss(mtu: int) -> Mss:
+    """What an overlay MTU leaves for TCP's payload: an MSS counts no options (RFC 6691)."""
+    return Mss(mtu - IPV4_HEADER - TCP_HEADER, max(0, mtu - IPV6_HEADER - TCP_HEADER))
 
 
 def packed_prefix(prefix: IPv4Network | IPv6Network) -> Prefix:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 IPV4_HEADER = 20
 IPV6_HEADER = 40
 UDP_HEADER = 8
+TCP_HEADER = 20
+"""Without options."""
 WIREGUARD_OVERHEAD = 32
 """Type, receiver index and counter (16), and the tag (16). Padding adds nothing to a full packet:
 it is clamped to the tunnel MTU."""

@@ -13,12 +13,13 @@ from tests.support.segmenter import ContradictionError, VnetHeader, segment
 from wgvx.dataplane.interface import Burst, Datagram, DataPlane, Network
 from wgvx.dataplane.reference import ReferenceDataPlane
 from wgvx.drops import Reason
+from wgvx.vxlan.mss import Mss
 from wgvx.wireguard.keypair import Keypair
 from wgvx.wireguard.sessions import Endpoint
 
 PUBLIC_KEY = bytes(range(32))
 NETWORKS = (
-    Network(42),
+    Network(42, mss=Mss(1310, 1290)),
     Network(43, udp_port=8472, learning=False),
     Network(46, udp_port=4790, ageing=10 * SECOND, max_entries=2, accept=((tunnel(2), 31),)),
 )

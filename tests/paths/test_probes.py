@@ -157,7 +157,9 @@ def test_probes_are_few_however_many_peers_there_are() -> None:
 def test_switched_off_nothing_is_known() -> None:
     site = Site(1300)
     site.pass_by(60)
+    site.probes.take_changes()
     site.probes.set(on=False, top=TOP)
+    assert site.probes.take_changes() == [Change(0, 1296, None)]
     assert (site.probes.mtu(0), site.probes.lowest()) == (None, TOP)
     assert site.probes.next_deadline(site.now) is None
     sent = len(site.plane.sent)

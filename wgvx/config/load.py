@@ -227,6 +227,7 @@ def _networks(
             learning=table.boolean("learning", True),
             ageing=_or(table.integer("ageing", 1, MAXIMUM_AGEING, " seconds"), DEFAULT_AGEING),
             max_entries=_or(table.integer("max_entries", 1, MAXIMUM_ENTRIES), DEFAULT_MAX_ENTRIES),
+            clamp_mss=table.boolean("clamp_mss", True),
             **quiet.read(table),
         )
 

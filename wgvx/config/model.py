@@ -191,6 +191,8 @@ class NetworkConfig:
     """ARP and neighbour solicitations are answered from what was seen."""
     snooping: bool = False
     """Groups reach their members alone (IGMP, MLD)."""
+    clamp_mss: bool = True
+    """TCP connections through the tunnel are held to the overlay MTU in force."""
     loop_detection: bool = False
     """Probes are sent out of attachments; one that comes back blocks its attachment."""
 

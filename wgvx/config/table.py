@@ -37,7 +37,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     ),
     "network": (
         *("vni", "tap", "attach", "address", "mac", "mtu", "bridge", "netns", "udp_port"),
-        *("remotes", "accept", "fdb", "learning", "ageing", "max_entries"),
+        *("remotes", "accept", "fdb", "learning", "ageing", "max_entries", "clamp_mss"),
         *quiet.KEYS,
     ),
     "attach": (

@@ -22,6 +22,7 @@ from wgvx.drops import Reason
 from wgvx.vxlan.fdb import Local, Remote, Row
 from wgvx.vxlan.limits import UNLIMITED, Limits
 from wgvx.vxlan.moves import Move
+from wgvx.vxlan.mss import UNCLAMPED, Mss
 from wgvx.vxlan.vtep import Forwarding
 from wgvx.vxlan.watch import NOTHING, Watch
 from wgvx.wireguard.allowed_ips import Prefix
@@ -116,7 +117,8 @@ class Burst:
 @dataclass(frozen=True, slots=True)
 class Network:
     """A VNI's settings. ``ageing`` is in nanoseconds; ``accept`` None accepts any peer's VTEP; the
-    frames in ``watch`` are handed to Python in place of forwarding them.
+    frames in ``watch`` are handed to Python in place of forwarding them; TCP through the tunnel is
+    held to ``mss``.
     """
 
     vni: int
@@ -129,6 +131,7 @@ class Network:
     move_limit: int = 0
     limits: Limits = UNLIMITED
     watch: Watch = NOTHING
+    mss: Mss = UNCLAMPED
 
 
 class PeerCounters(NamedTuple):

@@ -25,6 +25,7 @@ def pack_settings(network: Network) -> tuple[Any, Any]:
     settings.move_limit = network.move_limit
     settings.limits = network.limits
     settings.watch = network.watch.value
+    settings.mss = network.mss
     if network.accept is None:
         return settings, None
     packed = [bytes([len(n), length]) + n.ljust(16, b"\0") for n, length in network.accept]

@@ -15,7 +15,7 @@ from wgvx.dataplane.peer import PeerState
 from wgvx.dataplane.rare import RarePackets
 from wgvx.dataplane.reference_networks import NetworkState, ReferenceNetworks
 from wgvx.drops import Drop, Reason
-from wgvx.vxlan import ecn, flow, header, ip, udp
+from wgvx.vxlan import ecn, flow, header, ip, mss, udp
 from wgvx.vxlan.fdb import Local, Remote
 from wgvx.vxlan.vtep import Forwarding
 from wgvx.wireguard import cookie, inner, messages
@@ -166,7 +166,7 @@ class ReferenceDataPlane(ReferenceNetworks):
         if watched:
             self._burst.watched.append(Watched(network.vtep.vni, Remote(packet.source), frame))
         else:
-            self._bridge(network, Remote(packet.source), frame, now)
+            self._bridge(network, Remote(packet.source), mss.clamp(frame, network.mss), now)
 
     def send_packet(self, packet: bytes, now: int) -> None:
         """A tunnel packet of our own."""
@@ -228,6 +228,8 @@ class ReferenceDataPlane(ReferenceNetworks):
     ) -> None:
         """Head-end replication: each copy is a packet."""
         sent = False
+        if remotes:
+            frame = mss.clamp(frame, network.mss)
         for remote in remotes:
             try:
                 self._encapsulate(network, remote, frame, now)

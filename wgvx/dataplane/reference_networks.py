@@ -29,6 +29,7 @@ class NetworkState:
 
     def set(self, settings: Network) -> None:
         """Other settings; what was learned stays."""
+        self.mss = settings.mss
         self.vtep.set_accept(settings.accept)
         self.vtep.watch = settings.watch
         self.vtep.limiter.limits = settings.limits

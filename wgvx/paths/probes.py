@@ -76,11 +76,13 @@ class PathProbes:
         """Begin anew where something is other than before."""
         if (on, top) == (self.on, self.top):
             return
+        before = {peer: path.told for peer, path in self._paths.items()}
         self.on, self.top = on, top
-        for peer in list(self._paths):
+        for peer, told in before.items():
             self.forget(peer)
-            if on:
-                self.add(peer)
+            self.add(peer)
+            if told != top:
+                self._changes.append(Change(peer, told, None))
         self._next_step = None
 
     def add(self, peer: int) -> None:

@@ -301,7 +301,7 @@ def _node_steps(running: Running, new: Config) -> Part:
 
 
 NETWORK_KEYS = (
-    *("accept", "learning", "ageing", "max_entries"),
+    *("accept", "learning", "ageing", "max_entries", "clamp_mss"),
     *quiet.KEYS,
 )
 """Of a network, what may be changed while it runs."""

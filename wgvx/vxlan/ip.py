@@ -97,7 +97,7 @@ def pseudo_sum(source: bytes, destination: bytes, protocol: int, length: int) ->
     return partial_sum(source + destination) + protocol + length
 
 
-def _replace_word(check: int, old: int, new: int) -> int:
+def replace_word(check: int, old: int, new: int) -> int:
     """``check`` after one 16-bit word changed: RFC 1624, equation 3, HC' = ~(~HC + ~m + m')."""
     return complement((0xFFFF - check) + (0xFFFF - old) + new)
 
@@ -317,7 +317,7 @@ def with_ecn(data: bytes, start: int, ecn: int) -> bytes:
         old = data[start] << 8 | data[start + 1]
         new = old & ~3 | ecn
         changed[start + 1] = new & 0xFF
-        check = _replace_word(data[start + 10] << 8 | data[start + 11], old, new)
+        check = replace_word(data[start + 10] << 8 | data[start + 11], old, new)
         changed[start + 10 : start + 12] = check.to_bytes(2, "big")
     else:
         changed[start + 1] = data[start + 1] & 0xCF | ecn << 4
@@ -342,7 +342,7 @@ def decrement_hop_limit(packet: bytes) -> bytes:
     changed[position] -= 1
     if position == 8:
         old = packet[8] << 8 | packet[9]
-        check = _replace_word(packet[10] << 8 | packet[11], old, old - 0x0100)
+        check = replace_word(packet[10] << 8 | packet[11], old, old - 0x0100)
         changed[10:12] = check.to_bytes(2, "big")
     return bytes(changed)
 

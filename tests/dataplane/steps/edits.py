@@ -16,6 +16,7 @@ from tests.dataplane.twins import PUBLIC_KEY, Twins, elsewhere
 from wgvx.dataplane.interface import Network
 from wgvx.vxlan.ethernet import HEADER_LENGTH, is_group
 from wgvx.vxlan.limits import Limits
+from wgvx.vxlan.mss import Mss
 from wgvx.vxlan.vtep import Forwarding
 from wgvx.vxlan.watch import Watch
 from wgvx.wireguard.allowed_ips import masked
@@ -188,6 +189,7 @@ networks = st.builds(
     move_limit=st.sampled_from([0, 0, 1, 3]),
     limits=st.builds(Limits, *[st.sampled_from([0, 0, 1, 3, 1000])] * 3),
     watch=st.integers(0, 15).map(Watch),
+    mss=st.builds(Mss, st.sampled_from([0, 1, 536, 1310]), st.sampled_from([0, 536, 1290])),
 )
 addresses = st.lists(st.builds(tunnel, st.sampled_from([US, US, 2, 77]), families), max_size=4)
 

@@ -10,6 +10,7 @@ from tests.support.segmenter import NEEDS_CSUM, TCP, TCPV4, UDP, UDP_L4, VnetHea
 from tests.vxlan.packets import ethernet, ipv4, ipv6, naive_checksum, pseudo_header
 
 TYPES = {4: 0x0800, 6: 0x86DD}
+SYN = 0x02
 A, B = bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
 
 
@@ -35,6 +36,15 @@ def inner_packet(
         return ipv4(upper, protocol=protocol, identification=number, flags=0x4000, **more)
     more = {"source": ends[0], "destination": ends[1], "traffic_class": tos}
     return ipv6(upper, next_header=protocol, **more)
+
+
+def syn(version: int, options: bytes, payload: bytes = b"") -> bytes:
+    """A packet with a TCP SYN that has these options."""
+    ends = (A, B) if version == 4 else (bytes(12) + A, bytes(12) + B)
+    upper = _checked(tcp_segment(payload, flags=SYN, options=options), TCP, ends)
+    if version == 4:
+        return ipv4(upper, source=ends[0], destination=ends[1], protocol=TCP)
+    return ipv6(upper, source=ends[0], destination=ends[1], next_header=TCP)
 
 
 def super_frame(

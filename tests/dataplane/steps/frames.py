@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.dataplane.mixture import FRAMES
 from tests.dataplane.rig import US, mac
-from tests.dataplane.steps.flows import TYPES, inner_packet
+from tests.dataplane.steps.flows import TYPES, inner_packet, syn
 from tests.native.superframes import tcp_segment, udp_datagram
 from tests.support.segmenter import TCP, UDP
 from tests.vxlan.packets import BROADCAST, ethernet, ipv4, ipv6, mutated
@@ -43,6 +43,20 @@ INNER: list[tuple[int, bytes]] = [
     (0x86DD, ipv6(bytes(30), traffic_class=2, payload_length=20)),
     (0x86DD, ipv6(b"\x11\0\1\4" + bytes(4) + udp_datagram(bytes(9)), next_header=60)),
     (0x86DD, ipv6(bytes(30))[:39]),
+    *(
+        (TYPES[version], syn(version, options, payload))
+        for version in (4, 6)
+        for options, payload in (
+            (b"\2\4\5\xb4", b""),
+            (b"\1\2\4\5\xb4\0\0\0", b"x"),
+            (b"\4\2\2\4\5\xb4\3\3\7\0\0\0", b""),
+            (b"\3\0\2\4\5\xb4\0\0", b""),
+            (b"\2\4\2\0", b""),
+            (b"\0\2\4\5\xb4\0\0\0", b""),
+        )
+    ),
+    (0x0800, ipv4(syn(4, b"\2\4\5\xb4")[20:], protocol=6, options=b"\1\1\1\1")),
+    (0x86DD, ipv6(b"\x06\0\1\4" + bytes(4) + syn(6, b"\2\4\5\xb4")[40:], next_header=60)),
     (ETHERTYPE_PROBE, bytes(46)),
     (0x0800, ipv4(bytes(8), protocol=2)),
     *((0x86DD, ipv6(bytes([kind]) + bytes(23), next_header=58)) for kind in (128, 132, 135)),
