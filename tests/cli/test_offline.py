@@ -413,6 +413,8 @@ def test_check_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert PRIVATE not in captured.out
     shown = json.loads(captured.out)
     assert (shown["name"], shown["mtu"], shown["mtu_source"]) == ("a", 1420, "routes")
+    assert shown["probe_mtu"]
+    assert all(network["clamp_mss"] for network in shown["networks"])
     assert [peer["route_mtu"] for peer in shown["peers"]] == [1500, None]
     assert [network["mtu"] for network in shown["networks"]] == [1350, 1200]
     assert shown["networks"][0]["attach"] == [

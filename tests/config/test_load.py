@@ -42,6 +42,8 @@ def test_defaults_are_the_contracts(tmp_path: Path) -> None:
     node, (peer,), (network,) = loaded.node, loaded.peers, loaded.networks
     assert (node.listen_port, node.fwmark, node.forward) == (51820, 0, False)
     assert node.mtu is None
+    assert node.probe_mtu
+    assert network.clamp_mss
     assert node.state_dir is None
     assert peer.preshared_key is None
     assert peer.endpoint is None
@@ -105,6 +107,7 @@ max_entries = 10
     assert node.private_key == bytes(range(32))
     assert node.addresses == (ip_interface("10.254.0.1/24"), ip_interface("fd00::1/64"))
     assert (node.listen_port, node.mtu, node.fwmark, node.forward) == (51821, 1420, 16, True)
+    assert not node.probe_mtu  # It was not asked for, and the MTU is said.
     assert node.state_dir == tmp_path / "state"
     assert peer.preshared_key == b"p" * 32
     assert peer.endpoint == EndpointName("2001:db8::2", 51820)

@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
-from tests.dataplane.rig import VNI, Peer, frame_to, mac, tunnel
+from tests.dataplane.rig import VNI, Peer, frame_to, mac, packet, tunnel
 from tests.dataplane.steps.flows import TYPES, inner_packet, super_frame
 from tests.support.dataplanes import NATIVE
 from tests.support.segmenter import TCP, UDP, VnetHeader, segment
 from tests.vxlan.packets import BROADCAST, ethernet
 from wgvx.dataplane.interface import Framing, Network
+from wgvx.drops import Reason
+from wgvx.vxlan.icmp import echo_request
 from wgvx.wireguard import cookie
 from wgvx.wireguard.crypto import mac as mac_of
 from wgvx.wireguard.sessions import CookieDemand, Endpoint
@@ -29,6 +31,7 @@ from wgvx.wireguard.sessions import CookieDemand, Endpoint
 WORKERS = 2
 SECONDS = float(os.environ.get("WGVX_STRESS", "1"))
 UDP_GRO = 104
+IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 10, 3
 
 
 def now() -> int:
@@ -248,3 +251,38 @@ def test_traffic_and_edits_at_once(pair: Pair) -> None:
         assert sent.issuperset(frame for entry in seen[node.number] for frame in cut(entry))
         drops = {reason.value for reason, count in node.plane.drops().items() if count}
         assert drops.isdisjoint({"bad_checksum", "not_vxlan", "inner_malformed", "reserved_bits"})
+
+
+def test_probes_while_frames_are_sent(pair: Pair) -> None:
+    """Each is sent alone with DF set, and its echo comes back by way of Python at both ends."""
+    nodes, stop = (pair.one, pair.other), Event()
+    sender = Thread(target=push, args=(pair.one, stop))
+    for node in nodes:
+        node.plane.start(WORKERS)
+    sender.start()
+    echoes: list[int] = []
+    try:
+        for number in range(5):
+            rest = bytes([number]) * (1296 - 24)
+            request = echo_request(tunnel(1), tunnel(2), rest)
+            probe = packet(request, 1, source=1, destination=2)
+            assert len(probe) == 1296
+            deadline = time.monotonic() + 10
+            while len(echoes) == number:
+                assert time.monotonic() < deadline
+                pair.one.plane.expect_echo(2, tunnel(2), rest)
+                assert pair.one.plane.send_probe(2, probe, now()) is None
+                for _ in range(20):
+                    pair.other.plane.collect(now())
+                    echoes += pair.one.plane.collect(now()).echoes
+                    time.sleep(0.001)
+        assert pair.one.plane.send_probe(9, probe, now()) is Reason.NO_ENDPOINT
+    finally:
+        stop.set()
+        sender.join()
+        for node in nodes:
+            node.plane.stop()
+    assert echoes == [2] * 5
+    usual = {wire.getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER) for wire in pair.one.sockets}
+    assert IP_PMTUDISC_PROBE not in usual
+    assert not pair.one.plane.drops()[Reason.UNREACHABLE]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,28 +93,30 @@ def in_use(node: WgvxNode, other: WgvxNode | GoNode, wanted: int, timeout: float
     while path_mtu(node, other) != wanted:
         assert time.monotonic() < deadline, (path_mtu(node, other), node.process)
         command = ("ping", "-n", "-q", "-c", "10", "-i", "0.02", "-W", "1", "-s", "1000")
-        node.host.run(*command, other.address[4], check=False)
+        other.place.run(*command, node.address[4], check=False)
 
 
 def started(
-    lab: Lab, kind: str, underlay: int, options: tuple[str, ...]
+    lab: Lab, kind: str, underlay: int, options: tuple[str, ...], **keys: object
 ) -> tuple[Router, WgvxNode, WgvxNode | GoNode]:
     near, far, between = lab.host("a"), lab.host("b"), lab.host("r")
     router = Router(between, (near, far))
     router.join()
     ours = WgvxNode(near, "a", 1)
+    ours.node |= keys
     theirs = WgvxNode(far, "b", 2) if kind == "wgvx" else GoNode(far, "g")
     soon = near.write("sitecustomize.py", SOON).parent
     near.env["PYTHONPATH"] = str(soon)
     ours.add_peer(theirs.id, underlay=underlay)
     if isinstance(theirs, GoNode):
         theirs.start()
-        theirs.add_peer(ours.id, underlay=None)
     else:
         theirs.add_peer(ours.id, underlay=None)
         theirs.start(*options)
     ours.start(*options)
-    assert_ping(near, theirs.address[4])
+    if isinstance(theirs, GoNode):
+        theirs.add_peer(ours.id, underlay=underlay)
+    assert_ping(far, ours.address[4])
     return router, ours, theirs
 
 
@@ -150,4 +156,59 @@ def test_the_mtu_follows_the_path(
     eventually(lambda: tap_mtu(ours) == 1350, "the TAP has followed")
     copy_over_tcp(ours.host, theirs.host, theirs.address[4], 1_000_000)
     assert ours.drops("not_vxlan") == 0
+    ours.stop()
+
+
+@contextlib.contextmanager
+def syns(host: Namespace, interface: str) -> Iterator[list[int]]:
+    """Filled at the end with the MSS of every SYN that was seen."""
+    found: list[int] = []
+    command = ("tcpdump", "-n", "-l", "-v", "-i", interface, "tcp[tcpflags] & tcp-syn != 0")
+    process = host.start(*command, log="tcpdump")
+    eventually(lambda: "listening on" in process.stderr, "tcpdump listens")
+    yield found
+    eventually(lambda: len(re.findall(r"mss \d+", process.stdout)) >= 2, f"two SYNs: {process}")
+    process.send_signal(signal.SIGINT)
+    process.wait()
+    found += [int(mss) for mss in re.findall(r"mss (\d+)", process.stdout)]
+
+
+@pytest.mark.parametrize("options", [native, reference])
+@pytest.mark.parametrize("kind", ["wgvx", "go"])
+def test_tcp_fits_where_no_interface_follows(lab: Lab, kind: str, options: tuple[str, ...]) -> None:
+    """Below 1280 a TAP would lose IPv6, and the kernel's VXLAN device never hears of it."""
+    router, ours, theirs = started(lab, kind, 6, options)
+    router.keep_silent()
+    address = theirs.address[4]
+    with syns(theirs.host, theirs.tap) as seen:
+        copy_over_tcp(ours.host, theirs.host, address, 100_000)
+    assert seen == [1310, 1310]
+
+    router.carry(1400)
+    in_use(ours, theirs, 1312)
+    assert (tap_mtu(ours), ours.network()["mtu"]) == (1280, 1242)
+    with syns(theirs.host, theirs.tap) as there, syns(ours.host, ours.tap) as here:
+        copy_over_tcp(ours.host, theirs.host, address, 1_000_000)
+    assert (there, here) == ([1202, 1310], [1240, 1202])
+    copy_over_tcp(theirs.host, ours.host, ours.address[4], 1_000_000)
+    ours.stop()
+
+
+def test_a_rootless_node_keeps_its_tap_and_says_so(lab: Lab) -> None:
+    router, ours, theirs = started(lab, "go", 6, ("--rootless",))
+    router.carry(SMALL)
+    in_use(ours, theirs, CARRIED[6])
+    assert ours.process is not None
+    assert "keeps MTU 1350, and not 1290: a rootless node" in ours.process.stderr
+    ours.stop()
+
+
+def test_a_fixed_mtu_stays(lab: Lab) -> None:
+    router, ours, theirs = started(lab, "go", 4, (), mtu=TUNNEL, probe_mtu=True)
+    router.carry(SMALL)
+    in_use(ours, theirs, CARRIED[4])
+    assert ours.show()["tunnel_mtu"] == TUNNEL
+    assert (tap_mtu(ours), ours.network()["mtu"]) == (1350, 1350)
+    assert ours.process is not None
+    assert "[node] mtu stays 1420: larger packets may be lost" in ours.process.stderr
     ours.stop()

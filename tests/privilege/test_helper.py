@@ -48,6 +48,7 @@ class Planned:
             2,
             str(folder / "a.toml"),
             str(folder / "manager"),
+            (("lo", None), ("t0", "wgvx-no-such-netns")),
         )
 
     def refuses(self, op: str, fds: tuple[int, ...] = (), **fields: Any) -> None:
@@ -71,6 +72,16 @@ def test_stamps_go_to_one_file(planned: Planned) -> None:
     planned.channel.ask("stamp", bound=5678, path=str(planned.other))
     assert planned.stamps.read_text() == "5678\n"
     assert planned.other.read_text() == ""
+
+
+def test_mtus_of_the_plan_s_taps_alone(planned: Planned) -> None:
+    for bad in (["eth0", None], ["t0", None], ["lo", "x"], ["../lo", None], [None, None], []):
+        planned.refuses("mtu", tap=bad, mtu=1300)
+    for mtu in (-1, 0, 67, 65407, "1300", None, True):
+        planned.refuses("mtu", tap=["lo", None], mtu=mtu)
+    # It is asked for, and is not there.
+    with pytest.raises(PortError, match="No such file"):
+        planned.channel.ask("mtu", tap=["t0", "wgvx-no-such-netns"], mtu=1300)
 
 
 def test_only_the_node_s_own_names_are_taken_away(planned: Planned) -> None:

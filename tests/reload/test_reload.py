@@ -327,6 +327,7 @@ def tables(draw: st.DrawFn) -> str:
             f"max_entries = {draw(st.sampled_from([1, 9]))}",
             f"learning = {draw(st.sampled_from(['true', 'false']))}",
             f"move_limit = {draw(st.sampled_from([0, 5]))}",
+            f"clamp_mss = {draw(st.sampled_from(['true', 'false']))}",
             f"suppress = {draw(st.sampled_from(['true', 'false']))}",
         ):
             rest = f"{line}\n{rest}" if draw(st.booleans()) else rest
@@ -339,14 +340,15 @@ def comparable(node: Node) -> object:
     networks = node.engine.networks
     routes = [node.dataplane.route(bytes((10, 254, 0, number))) for number in range(2, 6)]
     by_id = {info.id: info.public_key for info in node.engine.peers.values()}
-    return replace(snapshot(node), listen_port=0), networks, [by_id.get(r or 0) for r in routes]
+    peers = [by_id.get(r or 0) for r in routes]
+    return replace(snapshot(node), listen_port=0), networks, peers, node.engine.paths.on
 
 
 @settings(max_examples=60)
 @given(tables(), tables(), st.booleans())
 def test_as_if_it_had_been_started_so(shared: Path, before: str, after: str, forward: bool) -> None:
     async def scenario() -> None:
-        lines = [f"forward = {str(forward).lower()}"]
+        lines = [f"{key} = {str(forward).lower()}" for key in ("forward", "probe_mtu")]
         old = config(shared, 1, before)
         async with running(old) as node:
             new = config(shared, 1, after, lines=lines)

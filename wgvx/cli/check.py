@@ -196,6 +196,7 @@ def _explain_network(config: Config, network: NetworkConfig, tunnel: int) -> Non
     rows.append(("hears", "any peer" if network.accept is None else _some(network.accept)))
     learning = f"for {network.ageing} s, at most {network.max_entries} addresses"
     rows.append(("learning", learning if network.learning else "off"))
+    rows.append(("TCP", "held to the MTU" if network.clamp_mss else "as hosts ask for"))
     rows.append(("quiet", quiet.words(quiet.settings(network))))
     if network.fdb:
         entries = [f"{format_mac(entry.mac)} at {entry.vtep}" for entry in network.fdb]
@@ -232,6 +233,9 @@ def _explain_mtu(config: Config, tunnel: Tunnel) -> None:
                 f" - {mtu.ETHERNET_HEADER} Ethernet = {_overlay(network, tunnel.mtu)}"
             )
     output.line("  IP headers count as IPv6's 40 whichever is used, so that all ends agree")
+    if config.node.probe_mtu:
+        follows = "wgvx up only warns" if config.node.mtu else "the lowest counts"
+        output.line(f"  paths to peers in use are probed (probe_mtu): if one carries less, {follows}")
 
 
 def _overlay(network: NetworkConfig, tunnel: int) -> int:
@@ -268,6 +272,7 @@ def _as_json(config: Config, tunnel: Tunnel, found: Sequence[str]) -> dict[str, 
         "forward": node.forward,
         "mtu": tunnel.mtu,
         "mtu_source": tunnel.source,
+        "probe_mtu": node.probe_mtu,
         "peers": [_peer_json(peer, tunnel) for peer in config.peers],
         "networks": [_network_json(config, network, tunnel.mtu) for network in config.networks],
         "overlaps": overlaps(config),
@@ -302,6 +307,7 @@ def _network_json(config: Config, network: NetworkConfig, tunnel: int) -> dict[s
         "learning": network.learning,
         "ageing": network.ageing,
         "max_entries": network.max_entries,
+        "clamp_mss": network.clamp_mss,
         **quiet.settings(network),
     }
 
