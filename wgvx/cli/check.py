@@ -235,7 +235,7 @@ def _explain_mtu(config: Config, tunnel: Tunnel) -> None:
     output.line("  IP headers count as IPv6's 40 whichever is used, so that all ends agree")
     if config.node.probe_mtu:
         follows = "wgvx up only warns" if config.node.mtu else "the lowest counts"
-        output.line(f"  paths to peers in use are probed (probe_mtu): if one carries less, {follows}")
+        output.line(f"  paths to peers in use are probed: where one carries less, {follows}")
 
 
 def _overlay(network: NetworkConfig, tunnel: int) -> int:
