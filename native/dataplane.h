@@ -137,7 +137,7 @@ struct network {
     struct members_table members;
     uint32_t limits[LIMITS]; /* a second; 0: none */
     pthread_mutex_t lock;    /* of all buckets: frames to everywhere, and watched ones, are few */
-    struct bucket handed_up;
+    struct bucket handed_up, probes_handed_up;
     struct bucket vtep_limits[VTEP_SLOTS][LIMITS];
 };
 

@@ -12,8 +12,11 @@
 #define PROTOCOL_IGMP 2
 
 #define WATCHED_A_SECOND 1000
-/* Between two bursts, as many of a worker wait for Python. */
+/* Between two bursts, as many of a worker wait for Python; and as many probes beyond them, which are
+ * needed most when a storm fills the rest.
+ */
 #define MAX_WATCHED 256
+#define MAX_PROBES 64
 
 /* ICMPv6 is looked for behind the fixed header, and behind one of hop-by-hop options. */
 static uint8_t kind_of_ipv6(const uint8_t *frame, uint32_t length)
@@ -64,12 +67,14 @@ enum reason may_hand_up(struct lane *lane, struct network *network, uint8_t kind
     *watched = false;
     if (!kind)
         return PASSED;
-    if (!lane->fused || lane->watched.count < MAX_WATCHED) {
+    bool probe = kind == WATCH_PROBES;
+    if (!lane->fused || lane->watched.count < MAX_WATCHED + (probe ? MAX_PROBES : 0)) {
         pthread_mutex_lock(&network->lock);
-        *watched = bucket_take(&network->handed_up, WATCHED_A_SECOND, 1, now);
+        *watched = bucket_take(probe ? &network->probes_handed_up : &network->handed_up,
+                               WATCHED_A_SECOND, 1, now);
         pthread_mutex_unlock(&network->lock);
     }
-    return !*watched && kind == WATCH_PROBES ? SLOW_PATH : PASSED;
+    return !*watched && probe ? SLOW_PATH : PASSED;
 }
 
 void hand_up_frame(struct lane *lane, const struct network *network, const struct place *origin,

@@ -82,6 +82,8 @@ class Engine:
         """Those that may have timers."""
         self._ports: dict[int, dict[int, bytes | None]] = {}
         """By VNI: the ports, with their MACs."""
+        self._port_names: dict[int, str] = {}
+        self._random = random
         self._messages: list[str] = []
         self._queue = HandshakeQueue()
         self._next_peer = 1
@@ -192,6 +194,8 @@ class Engine:
             ports=self._ports.setdefault(vni, {}),
             ageing=lambda: self.networks[vni].ageing * SECOND,
             identity=blake2s(self.device.public_key or b"", digest_size=8).digest(),
+            random=self._random,
+            port_name=lambda port: self._port_names.get(port, str(port)),
             say=self._messages.append,
         )
 
@@ -200,12 +204,14 @@ class Engine:
         messages, self._messages[:] = self._messages[:], []
         return messages
 
-    def add_port(self, vni: int, mac: bytes | None) -> int:
-        """A new attachment of a network; returns its number."""
+    def add_port(self, vni: int, mac: bytes | None, name: str | None = None) -> int:
+        """A new attachment of a network, by its number if it has no name; returns its number."""
         port = self._next_port
         self._next_port += 1
         self.dataplane.add_port(vni, port, mac)
         self._ports[vni][port] = mac
+        if name is not None:
+            self._port_names[port] = name
         return port
 
     def add_peer(self, public_key: bytes, *, name: str | None = None) -> PeerInfo:

@@ -309,7 +309,7 @@ class Node:
                     gso_max_size=self._pump.gso_max_size(mtu),
                     outside=self.errands,
                 )
-                port = self.engine.add_port(network.vni, device.mac)
+                port = self.engine.add_port(network.vni, device.mac, attach.name)
                 self.attachments.append((network, attach, port))
                 self.devices[port] = device
                 self._pump.add_port(port, device)

@@ -101,6 +101,13 @@ def test_a_watched_frame_goes_nowhere_until_it_is_told_to(rig: Rig) -> None:
     assert rig.dataplane.take().frames == [(PORT, there)]
 
 
+def test_probes_are_handed_up_whatever_else_is(rig: Rig) -> None:
+    rig.dataplane.fdb_add(VNI, bytes(6), tunnel(2))
+    rig.dataplane.set_network(Network(VNI, watch=Watch.ARP | Watch.PROBES))
+    assert [len(rig.transmit(ARP).watched) for _ in range(1001)][-2:] == [1, 0]
+    assert rig.transmit(PROBE).watched == [Watched(VNI, Local(PORT), PROBE)]
+
+
 def test_a_frame_is_sent_where_it_is_told_to_alone(rig: Rig) -> None:
     rig.dataplane.set_blocked(PORT, True)
     rig.dataplane.send_frame(VNI, Forwarding((PORT,), (tunnel(2), tunnel(3))), PROBE, rig.now)

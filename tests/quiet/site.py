@@ -39,6 +39,8 @@ class Site:
                 ports=ports,
                 ageing=lambda: ageing * SECOND,
                 identity=bytes(8),
+                random=lambda length: bytes(range(length)),
+                port_name=lambda port: f"port{port}",
                 say=self.said.append,
             )
         )

@@ -357,6 +357,8 @@ def test_whatever_a_frame_holds_nothing_is_raised(frames: list[tuple[bool, bytes
             ports={PORT: None},
             ageing=lambda: 0,
             identity=bytes(8),
+            random=bytes,
+            port_name=str,
             say=lambda _: None,
         )
     )

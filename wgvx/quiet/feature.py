@@ -40,6 +40,10 @@ class Surroundings:
     """Nanoseconds, as the network's table has it."""
     identity: bytes
     """Eight bytes, this node's alone."""
+    random: Callable[[int], bytes]
+    """So many random bytes."""
+    port_name: Callable[[int], str]
+    """What people call a port."""
     say: Callable[[str], None]
     """Tell people: a line for the log."""
 

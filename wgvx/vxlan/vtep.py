@@ -55,6 +55,7 @@ class Vtep:
         self.limiter = Limiter()
         self.watch = NOTHING
         self._handed_up = Bucket()
+        self._probes_handed_up = Bucket()
         self._blocked: set[int] = set()
         self._groups: dict[bytes, Forwarding] = {}
         self._unregistered: Forwarding | None = None
@@ -183,11 +184,11 @@ class Vtep:
         """What is over the rate goes on as it would without being watched; a probe does not."""
         if not kind:
             return False
-        if self._handed_up.take(WATCHED_A_SECOND, 1, now):
-            return True
         if kind is Watch.PROBES:
-            raise Drop(Reason.SLOW_PATH)
-        return False
+            if not self._probes_handed_up.take(WATCHED_A_SECOND, 1, now):
+                raise Drop(Reason.SLOW_PATH)
+            return True
+        return bool(self._handed_up.take(WATCHED_A_SECOND, 1, now))
 
     def forward(self, origin: Local | Remote, frame: bytes, now: int) -> Forwarding:
         """Where an admitted frame goes. What came from a VTEP goes to no other (split horizon).

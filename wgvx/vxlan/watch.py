@@ -16,7 +16,8 @@ PROBE_GROUP = b"\x03wgvx\x00"
 """Where loop probes go: a locally administered group, which every bridge floods."""
 
 WATCHED_A_SECOND = 1000
-"""Frames of a network handed to Python; what is over goes on as if it were not watched."""
+"""Frames of a network handed to Python, and as many probes; what is over goes on as if it were not
+watched. Probes count by themselves: they are needed most when a storm takes all the others have."""
 
 _PROTOCOL_HOP_BY_HOP = 0
 _PROTOCOL_IGMP = 2
