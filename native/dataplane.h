@@ -201,6 +201,7 @@ struct lane {
     LIST(struct run) runs;
     uint32_t open_runs[OPEN_RUNS]; /* by peer: position of its latest run plus one */
     LIST(struct frame_out) frames;
+    LIST(uint8_t *) kept; /* the bytes of some of them, while Python has not taken them */
     LIST(struct peer *) asking; /* peers with events */
     LIST(wgvx_handshake) handshakes;
     LIST(struct rare) rare;

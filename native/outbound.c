@@ -121,7 +121,7 @@ static uint32_t to_one(struct lane *lane, struct segments *segments, struct path
     uint32_t sent = 0;
     struct inner inner = {0};
     bool clamped = true;
-    for (uint32_t i = 0; i < segments->count; i++) {
+    for (uint32_t i = 0; i < segments->most; i++) {
         uint32_t length = (uint32_t)segments_length(segments);
         uint8_t *message = reserve(lane, length + AROUND);
         if (!message)
@@ -150,7 +150,7 @@ static uint32_t to_many(struct lane *lane, struct segments *segments, struct pat
     uint32_t sent = 0;
     struct inner inner = {0};
     bool clamped = true;
-    for (uint32_t i = 0; i < segments->count; i++) {
+    for (uint32_t i = 0; i < segments->most; i++) {
         uint32_t length = (uint32_t)segments_length(segments);
         uint64_t sum = segments_next(segments, lane->scratch);
         if (i == 0)
@@ -230,7 +230,7 @@ void forward_from_port(struct lane *lane, struct port *port, const struct vnet_h
     for (struct port *other = network->ports; other; other = other->next)
         if (goes_to(&to, other))
             to_port(lane, other, header, segments, frame, length, to.allowed);
-    segments->count = to.allowed;
+    segments->most = to.allowed;
     if (to.remotes.count)
         to_remotes(lane, network, segments, &to.remotes, now);
 }

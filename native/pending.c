@@ -62,6 +62,9 @@ void wgvx_clear(wgvx *dp)
     if (!lane->fused) {
         clear_messages(lane);
         lane->frames.count = 0;
+        for (uint32_t i = 0; i < lane->kept.count; i++)
+            free(lane->kept.items[i]);
+        lane->kept.count = 0;
     }
     for (uint32_t i = 0; i < lane->rare.count; i++)
         free(lane->rare.items[i].data);

@@ -94,16 +94,36 @@ static void write_joined(struct lane *lane, struct port *port, struct coalesced 
         port_gone(lane, port, errno);
 }
 
+/* Python asks for it later. */
+static void keep_frame(struct lane *lane, struct port *port, const struct frame *frame)
+{
+    struct frame kept = *frame;
+    kept.data = malloc(frame->length);
+    uint8_t **owned = kept.data ? list_add(lane->kept) : NULL;
+    if (!owned) {
+        free(kept.data);
+        return;
+    }
+    memcpy(kept.data, frame->data, frame->length);
+    *owned = kept.data;
+    send_frame(lane, port, &kept);
+}
+
 void send_finished(struct lane *lane, struct port *port, const struct vnet_header *header,
                    const uint8_t *frame, uint32_t length, uint32_t most)
 {
     struct segments segments;
     if (!segments_begin(&segments, header, frame, length))
         return;
-    flush_frames(lane); /* The order is kept, and each segment goes out from the same place. */
+    if (lane->fused)
+        flush_frames(lane); /* The order is kept, and each segment goes out from the same place. */
     while (segments.next < segments.count && segments.next < most) {
         struct frame out = {.data = lane->scratch, .length = (uint32_t)segments_length(&segments)};
         segments_next(&segments, lane->scratch);
+        if (!lane->fused) {
+            keep_frame(lane, port, &out);
+            continue;
+        }
         coalesce_begin(lane->joined, &out);
         write_joined(lane, port, lane->joined);
     }

@@ -143,7 +143,7 @@ bool segments_begin(struct segments *s, const struct vnet_header *header, const 
                     size_t length)
 {
     struct inner inner = {0};
-    *s = (struct segments){.frame = frame, .length = (uint32_t)length, .count = 1};
+    *s = (struct segments){.frame = frame, .length = (uint32_t)length, .count = 1, .most = 1};
     if (header->flags & VNET_NEEDS_CSUM && !check_csum(s, header))
         return false;
     if (length >= ETHERNET_HEADER)
@@ -166,7 +166,7 @@ bool segments_begin(struct segments *s, const struct vnet_header *header, const 
         return true;
     }
     s->gso_size = header->gso_size;
-    s->count = (payload + s->gso_size - 1) / s->gso_size;
+    s->most = s->count = (payload + s->gso_size - 1) / s->gso_size;
     sum_headers(s);
     s->csum_start = 0;
     return true;

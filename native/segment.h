@@ -31,11 +31,12 @@ enum {
     VNET_UDP_CHECK = 6,
 };
 
-/* A frame being cut. Opaque but for count. */
+/* A frame being cut. Opaque but for count and most. */
 struct segments {
     const uint8_t *frame;
     uint32_t length;
     uint32_t count;        /* how many frames it makes, at least 1 */
+    uint32_t most;         /* how many of them are wanted: all, unless it is changed */
     uint32_t next;         /* the number of the next one */
     uint16_t gso_size;     /* payload bytes of every frame but the last; 0: the frame is whole */
     uint8_t gso_type;

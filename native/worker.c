@@ -86,6 +86,8 @@ void lane_free(struct lane *lane)
         free(lane->rare.items[i].data);
     for (uint32_t i = 0; i < lane->watched.count; i++)
         free(lane->watched.items[i].data);
+    for (uint32_t i = 0; i < lane->kept.count; i++)
+        free(lane->kept.items[i]);
     if (lane->aead.library)
         aead_stop(&lane->aead);
     macs_free(lane->macs);
@@ -97,6 +99,7 @@ void lane_free(struct lane *lane)
     free(lane->messages.items);
     free(lane->runs.items);
     free(lane->frames.items);
+    free(lane->kept.items);
     free(lane->asking.items);
     free(lane->handshakes.items);
     free(lane->rare.items);

@@ -19,7 +19,7 @@ from tests.dataplane.rig import US, mac, tunnel
 from tests.dataplane.steps.arriving import Arrive, Stream, incoming
 from tests.dataplane.steps.calls import Say
 from tests.dataplane.steps.edits import fdb_edits, node_edits, peer_edits
-from tests.dataplane.steps.entering import EnterLarge, outgoing
+from tests.dataplane.steps.entering import EnterBulk, EnterLarge, outgoing
 from tests.dataplane.steps.flows import inner_packet
 from tests.dataplane.steps.handshakes import INDICES, Demand, handshakes, handshaking
 from tests.dataplane.steps.passing import passes
@@ -29,6 +29,9 @@ from tests.dataplane.twins import Twins, joining_class
 from tests.support.dataplanes import LIBRARIES, NATIVE
 from tests.support.segmenter import NEEDS_CSUM, TCP, VnetHeader
 from tests.vxlan.packets import ethernet
+from wgvx.dataplane.interface import Network
+from wgvx.drops import Reason
+from wgvx.vxlan.limits import Limits
 
 TIMES = float(os.environ.get("WGVX_EQUALITY", "1"))
 
@@ -156,3 +159,13 @@ def test_long_runs_are_joined(library: str) -> None:
     stream = Stream(0, 1, (4, 4), TCP, 1200, 50, (0, 0, 0), (0, b""))
     stream.run(twins)
     assert twins.joins == 49
+
+
+@pytest.mark.parametrize("port", [1, 2])
+def test_of_a_large_frame_as_many_segments_go_as_may(library: str, port: int) -> None:
+    twins = prepared(library)
+    for vni in twins.networks:
+        twins.set_network(Network(vni, limits=Limits(unknown=3)))
+    EnterBulk(port, TCP, 5000, 1200, mac(2), 0).run(twins)
+    assert twins.reference.drops()[Reason.UNKNOWN_LIMIT] == 2
+    twins.check()
