@@ -13,8 +13,8 @@ ports, and whoever detects loops looks at it before anything else is done with a
   about them: who made them cannot be checked.
 - **One blocked port opens a loop.** Of two nodes that both find it, the one with the greater
   identity blocks at once. The other knows of it by the ``carrier`` in what comes back: it waits,
-  and blocks only if that goes on. Where whoever carried it does not detect loops (the kernel's VXLAN
-  device), there is nobody to wait for.
+  and blocks only if that goes on. Where whoever carried it does not detect loops, like the
+  kernel's VXLAN device, there is nobody to wait for.
 - **A blocked port goes on probing**, and is opened when nothing has come back for a while: three
   probes at first, twice as long each time that the loop is soon there again, five minutes at most.
   So when the way through the other node fails, this one is used again.
