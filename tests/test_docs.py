@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 MANUAL = (ROOT / "docs" / "configuration.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 STACK = (ROOT / "docs" / "userspace-stack.md").read_text()
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
@@ -40,6 +41,20 @@ def test_every_drop_reason_is_explained_and_no_other() -> None:
     _, _, troubles = MANUAL.partition("\n## When packets are dropped\n")
     explained = re.findall(r"^\| `(\w+)` \|(?:[^|]+\|){3}$", troubles, re.MULTILINE)
     assert sorted(explained) == sorted(Reason)
+
+
+def test_every_message_in_the_troubleshooting_is_said() -> None:
+    """What is quoted there, operators look for: somebody who changes it changes both."""
+    _, _, troubles = OPERATIONS.partition("\n## Troubleshooting\n")
+    troubles, _, _ = troubles.partition("\n## ")
+    quoted = re.findall(r'"([^"]+)"', re.sub(r"\s+", " ", troubles))
+    assert len(quoted) > 20
+    code = "\n".join(path.read_text() for path in sorted((ROOT / "wgvx").rglob("*.py")))
+    said = re.sub(r'"\s*\n\s*f?"', "", code)  # a text in several pieces
+    of_others = {"No such file or directory", "Address already in use", "Misdirected Request"}
+    pieces = {piece.strip(" ,:") for text in quoted for piece in text.split("...")} - of_others
+    missing = [piece for piece in sorted(pieces) if piece not in said]
+    assert missing == []
 
 
 def test_the_import_chain_is_that_of_the_contract() -> None:
