@@ -23,9 +23,9 @@ def status_of(request: bytes) -> int:
     try:
         exchange.path(request)
     except Refused as refused:
-        answer = exchange.answer(refused.response)
+        answer, _ = exchange.answer(refused.response)
     else:
-        answer = exchange.answer(Response(b"fine"))
+        answer, _ = exchange.answer(Response(b"fine"))
     return int(answer.split()[1])
 
 
@@ -93,7 +93,7 @@ def test_whatever_comes_is_answered(data: bytes) -> None:
 def test_the_answer_is_one_that_a_client_reads(body: bytes, method: str) -> None:
     exchange = Exchange(LOCAL)
     exchange.path(head(f"{method} / HTTP/1.1"))
-    sent = exchange.answer(Response(body, "text/x", HTTPStatus.NOT_FOUND, {"X-One": "1"}))
+    sent = b"".join(exchange.answer(Response(body, "text/x", HTTPStatus.NOT_FOUND, {"X-One": "1"})))
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
     client.send(h11.EndOfMessage())

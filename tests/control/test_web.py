@@ -213,6 +213,27 @@ def test_who_is_slow_keeps_nobody_out(
     run(scenario())
 
 
+@pytest.mark.parametrize("body", [b"small", bytes(1 << 24)], ids=["answered", "not reading"])
+def test_who_was_answered_keeps_nobody_out(
+    body: bytes, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "MAX_CONNECTIONS", 5)
+    monkeypatch.setattr(status_page, "PAGE", Response(body))
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as (_, _, port):
+            idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
+            for one in idle:
+                one.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await asyncio.sleep(0.1)  # Less than they are seen off for.
+            for _ in range(3):
+                assert (await get(port, "/livez"))[0] == 200
+            for one in idle:
+                one.close()
+
+    run(scenario())
+
+
 def test_who_does_not_read_is_let_go(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from tests.stack.rig import FAR, OURS, PATIENCE, Rig, forward_to, free_port, loo
 from wgvx import accepting
 from wgvx.config import EndpointName, Forward
 from wgvx.stack import listening, udp_relay
-from wgvx.stack.client import Client
+from wgvx.stack.client import Client, ClientError
 from wgvx.stack.listening import Listener
 
 MANY = 1000
@@ -162,6 +162,29 @@ def test_clients_that_dawdle_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) ->
     before = descriptors()
     asyncio.run(asyncio.wait_for(test(), PATIENCE))
     assert descriptors() == before
+
+
+def test_a_client_that_never_stops_is_not_all_that_the_loop_does() -> None:
+    class Talking(Client):
+        left = 1000
+
+        async def _receive(self, most: int) -> bytes:
+            """What is there already, as asyncio's own loop has it: without a turn of it."""
+            self.left -= 1
+            if not self.left:
+                raise ClientError("it has closed")
+            return bytes(most)
+
+    async def test() -> None:
+        ours, theirs = socket.socketpair()
+        with theirs, Talking(ours) as client:
+            talking = asyncio.create_task(client.gone())
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not talking.done()
+            talking.cancel()
+
+    asyncio.run(asyncio.wait_for(test(), PATIENCE))
 
 
 def test_a_client_that_is_gone_without_a_word_is_found_out() -> None:

@@ -72,8 +72,8 @@ class Exchange:
             raise Refused(HTTPStatus.MISDIRECTED_REQUEST)
         return request.target.decode("latin-1").partition("?")[0]
 
-    def answer(self, response: Response) -> bytes:
-        """All that is to be sent."""
+    def answer(self, response: Response) -> tuple[bytes, bytes]:
+        """What is to be sent: head and body, which many may wait for without a copy for each."""
         headers = dict(ALWAYS) | response.headers
         headers["Content-Type"] = response.content_type
         headers["Content-Length"] = str(len(response.body))
@@ -84,7 +84,7 @@ class Exchange:
             headers=list(headers.items()),
         )
         sent = self._connection.send(start) or b""
-        return sent if self._head_only else sent + response.body
+        return sent, b"" if self._head_only else response.body
 
 
 def _is_ours(called: str, hosts: Collection[str]) -> bool:

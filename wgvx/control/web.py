@@ -28,7 +28,7 @@ FRESH_SECONDS: Final = 1.0
 """So long what was found out last is still told."""
 
 MAX_CONNECTIONS: Final = 64
-"""One whose request is still to come gives way to another."""
+"""One that takes its time to ask, to read the answer or to go gives way to another."""
 
 NOT_FOUND: Final = Response(
     b"there is /metrics, /livez, /readyz and /\n", status=HTTPStatus.NOT_FOUND
@@ -62,7 +62,10 @@ class Web:
         async with client.request(REQUEST_SECONDS):
             head = await client.until(b"\r\n\r\n", LONGEST_HEAD)
         async with asyncio.timeout(ANSWER_SECONDS):
-            await client.send(exchange.answer(await self._response(exchange, head)))
+            response = await self._response(exchange, head)
+            client.gives_way = True  # It is for it to read now.
+            for part in exchange.answer(response):
+                await client.send(part)
 
     async def _response(self, exchange: Exchange, head: bytes) -> Response:
         try:

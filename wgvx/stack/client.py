@@ -20,8 +20,9 @@ class Client:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self.asking = False
-        """Whether its request is still to come: it gives way to others then."""
+        self.gives_way = False
+        """Whether it is let go where another has no room: while its request is still to come, and
+        once it has been answered."""
         self._loop = asyncio.get_running_loop()
         self._read = b""
 
@@ -29,10 +30,10 @@ class Client:
     async def request(self, patience: float) -> AsyncIterator[None]:
         """What is read in it is the request, for which there are so many seconds. Raises
         TimeoutError."""
-        self.asking = True
+        self.gives_way = True
         async with asyncio.timeout(patience):
             yield
-        self.asking = False
+        self.gives_way = False
 
     async def exactly(self, length: int) -> bytes:
         """The next so many bytes. Raises ClientError."""
@@ -64,6 +65,8 @@ class Client:
         with contextlib.suppress(ClientError):
             while True:
                 await self._receive(1024)
+                # asyncio's own loop reads what is there at once, and would never do anything else.
+                await asyncio.sleep(0)
 
     def rest(self) -> bytes:
         """What was read and is nobody's yet."""

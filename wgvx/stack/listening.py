@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 BACKLOG: Final = 128
 MAX_CLIENTS: Final = 512
 """Clients of one listener whose connections are not made yet. The one whose request is awaited for
-longest makes room for another."""
+longest makes room for another; so does one that was answered, and is still there."""
 
 KEEPALIVE: Final = {
     socket.TCP_KEEPIDLE: 120,
@@ -126,9 +126,10 @@ class Listener:
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
     def _make_room(self) -> bool:
-        """Let go of the client that has taken longest to say what it wants."""
+        """Let go of the client that has been here longest, of those whose turn it is to do
+        something."""
         for task, client in self._tasks.items():
-            if client.asking:
+            if client.gives_way:
                 self._refused["clients_slow"] += 1
                 task.cancel()
                 del self._tasks[task]
@@ -141,6 +142,7 @@ class Listener:
                 await self._serve(client)
             except (ClientError, TimeoutError, ConnectionResetError) as error:
                 log.debug("a client: %s", error)
+            client.gives_way = True
             with contextlib.suppress(OSError):
                 await _see_off(client)
 
