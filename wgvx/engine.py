@@ -268,13 +268,14 @@ class Engine:
         """
         prefixes = (self._host_prefixes(info.id) for info in self.peers.values())
         remotes = tuple(address.packed for address in default_remotes(self._node, prefixes))
+        before, after = set(self._flooded), set(remotes)
         for vni, network in self.networks.items():
             if network.remotes is not None:
                 continue
-            for gone in set(self._flooded) - set(remotes):
+            for gone in before - after:
                 self.dataplane.fdb_delete(vni, FLOOD, gone)
             for new in remotes:
-                if new not in self._flooded:
+                if new not in before:
                     self.dataplane.fdb_add(vni, FLOOD, new)
         self._flooded = remotes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,10 +29,12 @@ from tests.node.sites import (
 )
 from tests.support.running import Run
 from wgvx import keys
-from wgvx.config import ConfigError
+from wgvx.config import Config, ConfigError
 from wgvx.control import uapi
 from wgvx.drops import Reason
 from wgvx.node import Node
+from wgvx.privilege import errands
+from wgvx.privilege.errands import Errands
 from wgvx.reload.plan import Running, make_plan
 from wgvx.reload.reloader import Reloader
 from wgvx.reload.reloader import running as snapshot
@@ -285,6 +288,57 @@ def test_a_signal_is_answered_in_the_log(
     assert said[0].startswith(f"reloaded: peer {keys.encode(public(2))}: removed; peer 1: added")
     assert said[1].startswith("not reloaded: ")
     assert "there is no such key" in said[1]
+
+
+def test_a_signal_that_comes_while_the_file_is_read_is_not_lost(run: Run, tmp_path: Path) -> None:
+    """What it was sent for may have been written since."""
+
+    async def scenario() -> None:
+        async with running(config(tmp_path, 1, peer(2), NETWORK)) as node:
+            reads = 0
+
+            class Slow(Errands):
+                async def load(self, path: Path) -> Config:
+                    nonlocal reads
+                    reads += 1
+                    found = await super().load(path)
+                    if reads == 1:
+                        config(tmp_path, 1, peer(2), peer(3), NETWORK)
+                        for _ in range(1000):
+                            reloader.reload_soon()
+                    return found
+
+            node.errands = Slow()
+            reloader = Reloader(node)
+            reloader.reload_soon()
+            assert reloader._task is not None
+            await reloader._task
+            assert public(3) in node.engine.peers
+            assert reads == 2
+
+    run(scenario())
+
+
+def test_a_file_that_nobody_writes_to_ends_one_reload_alone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errands, "READING_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        async with running(config(tmp_path, 1, peer(2), NETWORK)) as node:
+            path = node.config.path
+            path.unlink()
+            os.mkfifo(path)
+            reloader = Reloader(node)
+            with pytest.raises(ConfigError, match="took longer than"):
+                await reloader.reload()
+            os.close(os.open(path, os.O_RDWR))  # Whoever still waits there is let go.
+            path.unlink()
+            config(tmp_path, 1, peer(2), peer(3), NETWORK)
+            changes, _ = await reloader.reload()
+            assert changes[0] == "peer 2: added"
+
+    run(scenario())
 
 
 # --- whatever there was, and whatever there is now: as if it had been started so -----------------

@@ -9,10 +9,10 @@ import logging
 import os
 import pickle
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wgvx.config import Config, ConfigError, EndpointName, load
 from wgvx.hosts import Place
@@ -29,6 +29,8 @@ from wgvx.threads import in_thread
 from wgvx.underlay import UdpSocket, UnderlayError, open_sockets
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 READING_SECONDS = 30.0
 """Longer than 100,000 prefixes take; a key file may be a pipe that nobody writes to."""
@@ -74,7 +76,7 @@ class Errands(Here):
             except ConfigError as error:
                 return error
 
-        return _config(await in_thread(read, "reload"))
+        return _config(await _in_time(path, in_thread(read, "reload")))
 
     def unlink(self, path: Path) -> None:
         """Take a file's name away that is the node's, if it is there."""
@@ -147,22 +149,16 @@ class HelpedErrands(Errands):
     async def load(self, path: Path) -> Config:
         if not self._sealed:
             return await super().load(path)
-        try:
-            _, (fd,) = self._ask("read")
-            async with asyncio.timeout(READING_SECONDS):
-                answer = await _read_to_end(fd)
-                # Half a second for 100,000 prefixes, in which packets have their turn.
-                read = await in_thread(lambda: _unpickled(answer), "reload")
-        except TimeoutError:
-            raise ConfigError(
-                f"{path}: reading it, and the key files that it names, took longer than "
-                f"{READING_SECONDS:.0f} s"
-            ) from None
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read again: {error.strerror}") from None
+        read = await _in_time(path, self._read())
         if read is None:
             raise ConfigError(f"{path}: reading it failed; the reason stands in the node's log")
         return _config(read)
+
+    async def _read(self) -> Config | ConfigError | None:
+        _, (fd,) = self._ask("read")
+        answer = await _read_to_end(fd)
+        # Half a second for 100,000 prefixes, in which packets have their turn.
+        return await in_thread(lambda: _unpickled(answer), "reload")
 
     def store(self, path: Path, bound: int) -> None:
         if not self._sealed:
@@ -215,6 +211,19 @@ class HelpedErrands(Errands):
             return self._helper.ask(op, **fields)
         except PortError as error:
             raise OSError(errno.EIO, str(error)) from error
+
+
+async def _in_time(path: Path, reading: Awaitable[T]) -> T:
+    try:
+        async with asyncio.timeout(READING_SECONDS):
+            return await reading
+    except TimeoutError:
+        raise ConfigError(
+            f"{path}: reading it, and the key files that it names, took longer than "
+            f"{READING_SECONDS:.0f} s"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read again: {error.strerror or error}") from None
 
 
 def _config(read: Config | ConfigError) -> Config:

@@ -50,6 +50,7 @@ class Reloader:
         self._meanwhile = meanwhile
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._is_due = False
 
     async def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """What was changed, in words, and what the file says that is hardly meant.
@@ -74,18 +75,22 @@ class Reloader:
         return plan.summary, tuple(warnings)
 
     def reload_soon(self) -> None:
-        """The same for a signal, whose sender is told by the log."""
+        """The same for a signal, whose sender is told by the log. While one is read the file may
+        change again: for all signals that come meanwhile it is read once more."""
+        self._is_due = True
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._reload_and_log())
 
     async def _reload_and_log(self) -> None:
-        try:
-            _, warnings = await self.reload()
-        except (ConfigError, UnderlayError) as error:
-            log.error("not reloaded: %s", error)
-        else:
-            for warning in warnings:
-                log.warning("%s", warning)
+        while self._is_due:
+            self._is_due = False
+            try:
+                _, warnings = await self.reload()
+            except (ConfigError, UnderlayError) as error:
+                log.error("not reloaded: %s", error)
+            else:
+                for warning in warnings:
+                    log.warning("%s", warning)
 
     async def close(self) -> None:
         """Give up what is under way."""
