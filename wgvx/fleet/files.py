@@ -13,9 +13,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from wgvx import keys
+
 SECRET_MODE = 0o600
 PUBLIC_MODE = 0o644
 SCRIPT_MODE = 0o755
+
+MAXIMUM_KEY_FILE = 4096
 
 
 @contextlib.contextmanager
@@ -68,6 +72,14 @@ def write(path: Path, text: str, mode: int = PUBLIC_MODE, *, durable: bool = Fal
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def read_key(path: Path) -> str:
+    """The key in a file, base64. OSError where it cannot be read, ValueError where it has none."""
+    with path.open("rb") as file:
+        text = file.read(MAXIMUM_KEY_FILE).decode("ascii").strip()
+    keys.decode(text)
+    return text
 
 
 def _opened(temporary: str) -> int:

@@ -196,8 +196,7 @@ class Keyring:
 def _read(path: Path) -> str | None:
     """The key in a file, checked; None where there is no such file."""
     try:
-        text = path.read_text("ascii").strip()
-        keys.decode(text)
+        return files.read_key(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -206,4 +205,3 @@ def _read(path: Path) -> str | None:
         raise ConfigError(
             f"{path}: found no key in it, want 32 bytes as 44 characters of base64"
         ) from None
-    return text

@@ -11,9 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from wgvx import mtu
+from wgvx import keys, mtu
 from wgvx.config import Prefix, quiet, values
-from wgvx.config.table import ConfigError, Document, Schema, Table, reason
+from wgvx.config.table import ConfigError, Document, Schema, Table, reason, shown
 from wgvx.config.values import Kind as Form
 from wgvx.fleet import files
 from wgvx.fleet.overlap import Overlaps
@@ -207,13 +207,12 @@ def _public_key(table: Table) -> bytes | None:
     text = table.one("public_key_file", values.PATH)
     if text is None:
         return None
-    path = table.document.path.parent / text
     try:
-        return values.KEY.parse(path.read_text("ascii").strip())
+        return keys.decode(files.read_key(table.document.path.parent / text))
     except OSError as error:
-        table.fail("public_key_file", f'"{path}" cannot be read: {reason(error)}')
+        table.fail("public_key_file", f"{shown(text)} cannot be read: {reason(error)}")
     except ValueError:
-        table.fail("public_key_file", f'"{path}" has no key in it, want {values.KEY.wanted}')
+        table.fail("public_key_file", f"{shown(text)} has no key in it, want {values.KEY.wanted}")
 
 
 def _tenant(name: str, table: Table, every: tuple[str, ...]) -> Tenant:
