@@ -167,12 +167,18 @@ void wgvx_deliver(wgvx *dp, const uint8_t *source, const uint8_t *destination,
 }
 
 void wgvx_forward_frame(wgvx *dp, uint32_t vni, const wgvx_place *from, const uint8_t *frame,
-                        uint32_t length, uint64_t now)
+                        uint32_t length, uint64_t now, const wgvx_place *to, uint32_t count)
 {
     static const struct vnet_header none;
     struct place origin = place_of(from);
     struct segments segments;
+    struct place *places = places_of(to, count);
+    struct members *only = places ? members_new(places, count) : NULL;
+    free(places);
+    if (to && !only)
+        return;
     enter(dp, now);
+    dp->python->only = only;
     struct network *network = map_get(&dp->networks, vni);
     struct port *port = origin.vtep_length ? NULL : map_get(&dp->ports, origin.port);
     if (network && origin.vtep_length) {
@@ -183,7 +189,9 @@ void wgvx_forward_frame(wgvx *dp, uint32_t vni, const wgvx_place *from, const ui
     } else if (port && segments_begin(&segments, &none, frame, length)) {
         forward_from_port(dp->python, port, NULL, &segments, frame, length, now);
     }
+    dp->python->only = NULL;
     leave(dp);
+    free(only);
 }
 
 void wgvx_send_frame(wgvx *dp, uint32_t vni, const wgvx_place *places, uint32_t count,

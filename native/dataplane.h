@@ -220,6 +220,7 @@ struct lane {
         struct place place;
     } last_learned;
     uint8_t *scratch; /* MAX_FRAME bytes: a segment that goes to several VTEPs */
+    const struct members *only; /* in place of everywhere; NULL but in wgvx_forward_frame() */
 
     uint64_t now;           /* of the burst */
     int sockets[2];         /* IPv4, IPv6; -1 for none */
@@ -416,6 +417,8 @@ void hand_up_frame(struct lane *, const struct network *, const struct place *or
 
 void network_free(struct network *);
 struct place place_of(const wgvx_place *);
+/* To be freed; NULL for none given, or without memory. */
+struct place *places_of(const wgvx_place *, uint32_t count);
 
 /* --- outbound.c -------------------------------------------------------------------------------- */
 

@@ -23,7 +23,6 @@ void members_destroy(struct members_table *table)
             free(members);
         }
     free(table->buckets);
-    free(table->unregistered);
 }
 
 const struct members *members_find(const struct members_table *table, const uint8_t *mac)
@@ -55,7 +54,7 @@ static bool grow(struct members_table *table)
     return true;
 }
 
-static struct members *new_members(const struct place *places, uint32_t count)
+struct members *members_new(const struct place *places, uint32_t count)
 {
     struct members *members = calloc(1, sizeof *members + count * sizeof *places);
     if (!members)
@@ -79,14 +78,9 @@ static struct members **find_link(const struct members_table *table, const uint8
 bool members_set(struct members_table *table, const uint8_t *mac, const struct place *places,
                  uint32_t count)
 {
-    struct members *members = places ? new_members(places, count) : NULL;
+    struct members *members = places ? members_new(places, count) : NULL;
     if (places && !members)
         return false;
-    if (!mac) {
-        free(table->unregistered);
-        table->unregistered = members;
-        return true;
-    }
     if (table->count == table->bucket_count && !grow(table)) {
         free(members);
         return false;

@@ -22,14 +22,14 @@ struct members_table {
     uint32_t bucket_count; /* a power of two, or 0 */
     uint32_t count;
     struct hash_seed seed;
-    struct members *unregistered; /* of groups that are not in the table; NULL: everywhere */
 };
 
 void members_destroy(struct members_table *);
 /* NULL where nothing was said of this MAC. */
 const struct members *members_find(const struct members_table *, const uint8_t *mac);
-/* `places`: the ports before the VTEPs. NULL: nothing is said of it any more. `mac` NULL: of all
- * others. False without memory: nothing changed. */
+/* `places`: the ports before the VTEPs. To be freed; NULL without memory. */
+struct members *members_new(const struct place *places, uint32_t count);
+/* NULL: nothing is said of it any more. False without memory: nothing changed. */
 bool members_set(struct members_table *, const uint8_t *mac, const struct place *places,
                  uint32_t count);
 

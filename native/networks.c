@@ -16,6 +16,14 @@ struct place place_of(const wgvx_place *given)
     return place;
 }
 
+struct place *places_of(const wgvx_place *given, uint32_t count)
+{
+    struct place *places = given ? malloc((count + 1) * sizeof *places) : NULL;
+    for (uint32_t i = 0; places && i < count; i++)
+        places[i] = place_of(&given[i]);
+    return places;
+}
+
 static struct place vtep_place(const uint8_t *vtep, uint8_t length)
 {
     struct place place = {.vtep_length = length};
@@ -126,11 +134,9 @@ bool wgvx_set_network(wgvx *dp, uint32_t vni, const wgvx_network_settings *setti
 bool wgvx_set_group(wgvx *dp, uint32_t vni, const uint8_t *mac, const wgvx_place *places,
                     uint32_t count)
 {
-    struct place *own = places ? malloc((count + 1) * sizeof *own) : NULL;
+    struct place *own = places_of(places, count);
     if (places && !own)
         return false;
-    for (uint32_t i = 0; own && i < count; i++)
-        own[i] = place_of(&places[i]);
     lock_all(dp);
     struct network *network = map_get(&dp->networks, vni);
     bool set = network && members_set(&network->members, mac, own, count);
@@ -218,6 +224,21 @@ uint32_t wgvx_fdb_flush(wgvx *dp, uint32_t vni, const uint8_t *vtep, uint8_t vte
     size_t gone = network ? fdb_flush(network->fdb, vtep_length ? &place : NULL, static_too) : 0;
     unlock_all(dp);
     return (uint32_t)gone;
+}
+
+uint32_t wgvx_fdb_flood(wgvx *dp, uint32_t vni, wgvx_place *out, uint32_t room)
+{
+    static const uint8_t flood[6];
+    lock_all(dp);
+    const struct network *network = map_get(&dp->networks, vni);
+    const struct vteps *vteps = network ? fdb_replication(network->fdb, flood) : NULL;
+    uint32_t count = vteps ? vteps->count : 0;
+    for (uint32_t i = 0; i < count && i < room; i++) {
+        out[i].vtep_length = vteps->places[i].vtep_length;
+        memcpy(out[i].vtep, vteps->places[i].vtep, 16);
+    }
+    unlock_all(dp);
+    return count;
 }
 
 struct rows {

@@ -99,20 +99,27 @@ enum reason vtep_arrive(struct lane *lane, struct network *network, const struct
     return may_hand_up(lane, network, kind, now, watched);
 }
 
+/* NULL: everywhere. Behind a VLAN tag nobody sees who joins, and it goes everywhere. */
+static const struct members *members_of(const struct network *network, const uint8_t *frame)
+{
+    bool v6 = frame[0] & 2;
+    if (!is_joined(frame) || get16(frame + 12) != (v6 ? 0x86DD : 0x0800))
+        return NULL;
+    const struct members *members = members_find(&network->members, frame);
+    const char *others = v6 ? "\x33\x33\0\0\0\0" : "\x01\0\x5e\0\0\0";
+    return members ? members : members_find(&network->members, (const uint8_t *)others);
+}
+
 /* All places that a group's frame goes to, or one that the FDB does not place. */
-static void everywhere(const struct network *network, const uint8_t *destination,
+static void everywhere(const struct lane *lane, const struct network *network, const uint8_t *frame,
                        struct forwarding *to)
 {
-    const struct members *members = NULL;
-    if (is_group(destination)) {
-        members = members_find(&network->members, destination);
-        if (!members && is_joined(destination))
-            members = network->members.unregistered;
-    }
+    const struct members *members = lane->only ? lane->only : members_of(network, frame);
     to->everywhere = true;
     to->members = members;
-    to->remotes = *fdb_replication(network->fdb, destination);
-    if (members && !fdb_has_group(network->fdb, destination)) /* Entries made by hand hold. */
+    to->remotes = *fdb_replication(network->fdb, frame);
+    if (lane->only || (members && !fdb_has_group(network->fdb, frame)))
+        /* Entries made by hand hold, but for a frame that Python sends on. */
         to->remotes = members->remotes;
 }
 
@@ -153,7 +160,7 @@ enum reason vtep_forward(struct lane *lane, struct network *network, const struc
             return PASSED;
         }
     }
-    everywhere(network, frame, to);
+    everywhere(lane, network, frame, to);
     if (!from)
         to->remotes.count = 0; /* Split horizon. */
     else if (!to->remotes.count && !has_port(to, network))

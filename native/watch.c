@@ -10,6 +10,7 @@
 #define ETHERTYPE_PROBE 0x88B6 /* local experimental */
 #define PROTOCOL_HOP_BY_HOP 0
 #define PROTOCOL_IGMP 2
+#define PROTOCOL_PIM 103
 
 #define WATCHED_A_SECOND 1000
 /* Between two bursts, as many of a worker wait for Python; and as many probes beyond them, which are
@@ -18,6 +19,15 @@
 #define MAX_WATCHED 256
 #define MAX_PROBES 64
 
+/* PIM also carries data from router to router; what all of them are to hear does not. */
+static uint8_t kind_of_ipv4(const uint8_t *frame)
+{
+    uint8_t protocol = frame[ETHERNET_HEADER + 9];
+    if (protocol == PROTOCOL_PIM)
+        return memcmp(frame, "\x01\0\x5e\0\0\x0d", 6) ? 0 : WATCH_GROUPS;
+    return protocol == PROTOCOL_IGMP ? WATCH_GROUPS : 0;
+}
+
 /* ICMPv6 is looked for behind the fixed header, and behind one of hop-by-hop options. */
 static uint8_t kind_of_ipv6(const uint8_t *frame, uint32_t length)
 {
@@ -25,6 +35,8 @@ static uint8_t kind_of_ipv6(const uint8_t *frame, uint32_t length)
     if (length <= at)
         return 0;
     uint8_t protocol = frame[ETHERNET_HEADER + 6];
+    if (protocol == PROTOCOL_PIM)
+        return memcmp(frame, "\x33\x33\0\0\0\x0d", 6) ? 0 : WATCH_GROUPS;
     if (protocol == PROTOCOL_HOP_BY_HOP && length > at + 1) {
         protocol = frame[at];
         at += 8 + 8u * frame[at + 1];
@@ -32,7 +44,7 @@ static uint8_t kind_of_ipv6(const uint8_t *frame, uint32_t length)
     if (protocol != PROTOCOL_ICMPV6 || at >= length)
         return 0;
     uint8_t type = frame[at];
-    if ((type >= 130 && type <= 132) || type == 143)
+    if ((type >= 130 && type <= 132) || type == 143 || type == 151)
         return WATCH_GROUPS;
     return type >= 133 && type <= 137 ? WATCH_NEIGHBOURS : 0;
 }
@@ -47,8 +59,7 @@ uint8_t watched_kind(const struct network *network, const uint8_t *frame, uint32
         kind = WATCH_ARP;
         break;
     case ETHERTYPE_IPV4:
-        if (length > ETHERNET_HEADER + 9 && frame[ETHERNET_HEADER + 9] == PROTOCOL_IGMP)
-            kind = WATCH_GROUPS;
+        kind = length > ETHERNET_HEADER + 9 ? kind_of_ipv4(frame) : 0;
         break;
     case ETHERTYPE_IPV6:
         kind = kind_of_ipv6(frame, length);

@@ -124,9 +124,10 @@ void wgvx_transmit(wgvx *, uint32_t port, const uint8_t *header, const uint8_t *
 /* What came of a rare packet: a UDP segment for us, put together and parsed down to it. `segment` is changed. */
 void wgvx_deliver(wgvx *, const uint8_t *source, const uint8_t *destination, uint8_t address_length,
                   uint8_t ecn, uint8_t *segment, uint32_t length, uint64_t now);
-/* What came of a watched frame: it goes on from where it was, ... */
+/* What came of a watched frame: it goes on from where it was, where everywhere is these places
+ * alone, ports before VTEPs, if `to` is not NULL; ... */
 void wgvx_forward_frame(wgvx *, uint32_t vni, const wgvx_place *origin, const uint8_t *frame,
-                        uint32_t length, uint64_t now);
+                        uint32_t length, uint64_t now, const wgvx_place *to, uint32_t count);
 /* ... or a frame goes to some places alone, blocked ports among them. */
 void wgvx_send_frame(wgvx *, uint32_t vni, const wgvx_place *places, uint32_t count,
                      const uint8_t *frame, uint32_t length, uint64_t now);
@@ -214,8 +215,8 @@ typedef struct {
 bool wgvx_add_network(wgvx *, uint32_t vni, uint16_t udp_port, const wgvx_network_settings *);
 /* Other settings for one that is there; what was learned stays. */
 bool wgvx_set_network(wgvx *, uint32_t vni, const wgvx_network_settings *);
-/* Where frames to a group go, ports before VTEPs; NULL: everywhere. `mac` NULL: those to other
- * groups that hosts join. */
+/* Where frames to a group that hosts join go, ports before VTEPs; NULL: everywhere. The family's
+ * zero group stands for those of which nothing was said. */
 bool wgvx_set_group(wgvx *, uint32_t vni, const uint8_t *mac, const wgvx_place *places,
                     uint32_t count);
 void wgvx_set_blocked(wgvx *, uint32_t port, bool blocked);
@@ -242,6 +243,8 @@ typedef struct {
     uint32_t port;
     int64_t age_seconds; /* -1: does not age */
 } wgvx_row;
+/* The flood list. Returns how many VTEPs there are; writes at most `room` of them. */
+uint32_t wgvx_fdb_flood(wgvx *, uint32_t vni, wgvx_place *vteps, uint32_t room);
 /* Returns how many rows there are; writes at most `room` of them. */
 uint32_t wgvx_fdb_rows(wgvx *, uint32_t vni, uint64_t now, wgvx_row *rows, uint32_t room);
 /* As fdb_moves of fdb.h, of which there are 128 at most. */

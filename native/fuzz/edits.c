@@ -98,6 +98,7 @@ static void edit_network(struct node *node, struct bytes *from)
     };
     wgvx_place places[2] = {{.port = 1 + (more & 3)}, {.vtep_length = more & 4 ? 16 : 4}};
     put_address(places[1].vtep, FIRST_PEER + more % PEERS, more & 4);
+    static const uint8_t zero[6] = {1, 0, 0x5E};
     /* What is pending refers to it, until node_check() has looked. */
     static uint8_t frame[60];
     memcpy(frame, (uint8_t[14]){3, 'w', 'g', 'v', 'x', 0, 2, 0, 0, 0, 0, 9, 0x88, 0xB6}, 14);
@@ -106,7 +107,7 @@ static void edit_network(struct node *node, struct bytes *from)
         wgvx_set_network(node->dp, vni, &rules);
         break;
     case 1:
-        wgvx_set_group(node->dp, vni, what & 16 ? mac : NULL, what & 32 ? NULL : places,
+        wgvx_set_group(node->dp, vni, what & 16 ? mac : zero, what & 32 ? NULL : places,
                        (what >> 6 & 1) + 1);
         break;
     case 2:
@@ -118,7 +119,7 @@ static void edit_network(struct node *node, struct bytes *from)
             wgvx_send_frame(node->dp, vni, places, 2, frame, sizeof frame, node->now);
         else
             wgvx_forward_frame(node->dp, vni, &places[what >> 6 & 1], frame, sizeof frame,
-                               node->now);
+                               node->now, more & 8 ? places : NULL, 2);
     }
 }
 

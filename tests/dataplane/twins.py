@@ -89,6 +89,7 @@ class Twins:
         self.now = START
         self.peers: dict[int, Peer] = {}
         self.ports: list[int] = []
+        self.network_of_port: dict[int, int] = {}
         self.networks: dict[int, Network] = {}
         self.joins = 0
         """How many frames went into another one's write."""
@@ -200,6 +201,7 @@ class Twins:
 
     def add_port(self, vni: int, mac: bytes | None) -> None:
         self.ports.append(len(self.ports) + 1)
+        self.network_of_port[self.ports[-1]] = vni
         self.both("add_port", vni, self.ports[-1], mac)
 
     def add_peer(self) -> None:

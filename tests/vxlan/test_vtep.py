@@ -21,6 +21,7 @@ from tests.vxlan.packets import (
     ethernet,
 )
 from wgvx.drops import Reason
+from wgvx.vxlan.ethernet import ZERO_GROUP_IPV4, ZERO_GROUP_IPV6
 from wgvx.vxlan.fdb import FLOOD, Local, Remote
 from wgvx.vxlan.limits import Limits
 from wgvx.vxlan.vtep import Forwarding, Prefix, Vtep
@@ -405,11 +406,28 @@ def test_a_group_goes_to_its_members_and_others_to_routers() -> None:
     assert outbound(vtep, 2, frame(video), 0) == Forwarding((3,), (B4,))
     assert inbound(vtep, A4, frame(video, MAC_B), 0) == (2, 3)
     assert outbound(vtep, 1, frame(other), 0) == Forwarding((2, 3), (A4, B4))
-    vtep.set_group(None, Forwarding((), (A4,)))
+    vtep.set_group(ZERO_GROUP_IPV6, Forwarding((), ()))
+    assert outbound(vtep, 1, frame(other), 0) == Forwarding((2, 3), (A4, B4))
+    vtep.set_group(ZERO_GROUP_IPV4, Forwarding((), (A4,)))
     assert outbound(vtep, 1, frame(other), 0) == Forwarding((), (A4,))
     assert outbound(vtep, 1, frame(local), 0) == Forwarding((2, 3), (A4, B4))
     vtep.fdb.add(video, A6)  # By hand.
     assert outbound(vtep, 1, frame(video), 0) == Forwarding((2, 3), (A6,))
     vtep.set_group(video, None)
-    vtep.set_group(None, None)
+    tagged = ethernet(bytes(46), destination=other, source=MAC_A, tags=((0x8100, 7),))
+    assert outbound(vtep, 1, tagged, 0) == Forwarding((2, 3), (A4, B4))
+    vtep.set_group(ZERO_GROUP_IPV4, None)
     assert outbound(vtep, 1, frame(other), 0) == Forwarding((2, 3), (A4, B4))
+
+
+def test_a_frame_may_be_told_where_everywhere_is() -> None:
+    vtep = new(ports=BRIDGE)
+    video = bytes.fromhex("01005e010203")
+    vtep.set_group(video, Forwarding((), ()))
+    vtep.fdb.add(video, A6)
+    to = Forwarding((1, 2), (B4,))
+    assert vtep.forward(Local(1), frame(video), 0, to) == Forwarding((2,), (B4,))
+    assert vtep.forward(Remote(A4), frame(video), 0, to) == Forwarding((1, 2), ())
+    assert_drop(Reason.NO_REMOTE, vtep.forward, Local(1), frame(video), 0, Forwarding((1,), ()))
+    vtep.fdb.learn(MAC_B, Local(3), 0)
+    assert vtep.forward(Local(1), frame(MAC_B), 0, to) == Forwarding((3,), ())

@@ -11,6 +11,8 @@ from wgvx.vxlan.watch import ETHERTYPE_PROBE, NOTHING, PROBE_GROUP, Watch, kind_
 
 HOP_BY_HOP = b"\x3a\0\5\2\0\0\1\0"
 """ICMPv6 follows; a router alert."""
+PIM_ROUTERS = bytes.fromhex("01005e00000d")
+PIM_ROUTERS_6 = bytes.fromhex("33330000000d")
 
 
 def icmpv6(kind: int) -> bytes:
@@ -26,7 +28,11 @@ def icmpv6(kind: int) -> bytes:
         (ethernet(ipv4(bytes(8), protocol=17), 0x0800), NOTHING),
         (ethernet(ipv4(bytes(8), protocol=2)[:9], 0x0800), NOTHING),
         *((icmpv6(kind), Watch.NEIGHBOURS) for kind in range(133, 138)),
-        *((icmpv6(kind), Watch.GROUPS) for kind in (130, 131, 132, 143)),
+        *((icmpv6(kind), Watch.GROUPS) for kind in (130, 131, 132, 143, 151)),
+        (ethernet(ipv4(b"", protocol=103), 0x0800, destination=PIM_ROUTERS), Watch.GROUPS),
+        (ethernet(ipv4(b"", protocol=103), 0x0800), NOTHING),
+        (ethernet(ipv6(b"?", next_header=103), 0x86DD, destination=PIM_ROUTERS_6), Watch.GROUPS),
+        (ethernet(ipv6(b"?", next_header=103), 0x86DD, destination=PIM_ROUTERS), NOTHING),
         *((icmpv6(kind), NOTHING) for kind in (1, 128, 129, 138)),
         (ethernet(ipv6(HOP_BY_HOP + b"\x8f" + bytes(7), next_header=0), 0x86DD), Watch.GROUPS),
         (ethernet(ipv6(HOP_BY_HOP, next_header=0), 0x86DD), NOTHING),

@@ -363,15 +363,20 @@ class DataPlane(Sessions, ABC):
         """Let nothing in from a port, nor out to it, but loop probes; or again."""
 
     @abstractmethod
-    def set_group(self, vni: int, mac: bytes | None, members: Forwarding | None) -> None:
-        """Send frames to a group to these alone; with None everywhere, as at first. ``mac`` None:
-        those to groups that nothing was said of, but that hosts join
-        (:func:`~wgvx.vxlan.ethernet.is_joined`).
+    def set_group(self, vni: int, mac: bytes, members: Forwarding | None) -> None:
+        """Send frames to a group to these alone; with None everywhere, as at first. The zero group
+        of a family (wgvx/vxlan/ethernet.py): those to its groups that nothing was said of. Groups
+        that hosts do not join (:func:`~wgvx.vxlan.ethernet.is_joined`), and what is behind a VLAN
+        tag, go everywhere all the same.
         """
 
     @abstractmethod
-    def forward_frame(self, vni: int, origin: Local | Remote, frame: bytes, now: int) -> None:
-        """A watched frame goes on from where it was. What comes of it is for :meth:`take`."""
+    def forward_frame(
+        self, vni: int, origin: Local | Remote, frame: bytes, now: int, to: Forwarding | None = None
+    ) -> None:
+        """A watched frame goes on from where it was; if it would go everywhere, then to such places
+        alone as ``to`` has, where that is given. What comes of it is for :meth:`take`.
+        """
 
     @abstractmethod
     def send_frame(self, vni: int, to: Forwarding, frame: bytes, now: int) -> None:
@@ -394,6 +399,10 @@ class DataPlane(Sessions, ABC):
     @abstractmethod
     def fdb_flush(self, vni: int, vtep: bytes | None = None, *, static: bool = False) -> int:
         """Remove learned entries (of one VTEP), static ones too if told; returns how many."""
+
+    @abstractmethod
+    def fdb_flood(self, vni: int) -> tuple[bytes, ...]:
+        """The VTEPs of the flood list."""
 
     @abstractmethod
     def fdb_rows(self, vni: int, now: int) -> list[Row]:

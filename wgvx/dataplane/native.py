@@ -29,9 +29,9 @@ from wgvx.dataplane.interface import (
 from wgvx.dataplane.native_types import (
     ffi,
     pack_endpoint,
+    pack_forwarding,
     pack_places,
     pack_settings,
-    places_of,
     unpack_endpoint,
     unpack_move,
     unpack_row,
@@ -166,15 +166,16 @@ class NativeDataPlane(WorkerDataPlane):
         lib.wgvx_route_out(self._plane, packet, len(packet), now)
         self._drain(now)
 
-    def forward_frame(self, vni: int, origin: Local | Remote, frame: bytes, now: int) -> None:
+    def forward_frame(
+        self, vni: int, origin: Local | Remote, frame: bytes, now: int, to: Forwarding | None = None
+    ) -> None:
         place = pack_places([origin])
-        lib.wgvx_forward_frame(self._plane, vni, place, frame, len(frame), now)
+        data = frame, len(frame), now
+        lib.wgvx_forward_frame(self._plane, vni, place, *data, *pack_forwarding(to))
         self._drain(now)
 
     def send_frame(self, vni: int, to: Forwarding, frame: bytes, now: int) -> None:
-        places = places_of(to)
-        packed = pack_places(places)
-        lib.wgvx_send_frame(self._plane, vni, packed, len(places), frame, len(frame), now)
+        lib.wgvx_send_frame(self._plane, vni, *pack_forwarding(to), frame, len(frame), now)
         self._drain(now)
 
     def next_identification(self) -> int:
@@ -384,14 +385,8 @@ class NativeDataPlane(WorkerDataPlane):
     def set_blocked(self, port: int, blocked: bool) -> None:
         lib.wgvx_set_blocked(self._plane, port, blocked)
 
-    def set_group(self, vni: int, mac: bytes | None, members: Forwarding | None) -> None:
-        group = ffi.NULL if mac is None else mac
-        if members is None:
-            _enough(lib.wgvx_set_group(self._plane, vni, group, ffi.NULL, 0))
-        else:
-            places = places_of(members)
-            packed = pack_places(places)
-            _enough(lib.wgvx_set_group(self._plane, vni, group, packed, len(places)))
+    def set_group(self, vni: int, mac: bytes, members: Forwarding | None) -> None:
+        _enough(lib.wgvx_set_group(self._plane, vni, mac, *pack_forwarding(members)))
 
     def network_counters(self, vni: int) -> NetworkCounters:
         state = ffi.new("wgvx_network_state *")
@@ -413,6 +408,12 @@ class NativeDataPlane(WorkerDataPlane):
     def fdb_flush(self, vni: int, vtep: bytes | None = None, *, static: bool = False) -> int:
         place = vtep or b""
         return int(lib.wgvx_fdb_flush(self._plane, vni, place, len(place), static))
+
+    def fdb_flood(self, vni: int) -> tuple[bytes, ...]:
+        room = lib.wgvx_fdb_flood(self._plane, vni, ffi.NULL, 0)
+        places = ffi.new("wgvx_place[]", room)
+        lib.wgvx_fdb_flood(self._plane, vni, places, room)
+        return tuple(bytes(ffi.buffer(place.vtep, place.vtep_length)) for place in places)
 
     def fdb_rows(self, vni: int, now: int) -> list[Row]:
         room = lib.wgvx_fdb_rows(self._plane, vni, now, ffi.NULL, 0)

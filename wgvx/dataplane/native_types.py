@@ -46,9 +46,13 @@ def pack_places(places: Sequence[Local | Remote]) -> Any:
     return packed
 
 
-def places_of(forwarding: Forwarding) -> list[Local | Remote]:
-    """The ports before the VTEPs."""
-    return [*map(Local, forwarding.ports), *map(Remote, forwarding.remotes)]
+def pack_forwarding(to: Forwarding | None) -> tuple[Any, int]:
+    """wgvx_place, the ports before the VTEPs, and how many they are; NULL for None."""
+    if to is None:
+        return ffi.NULL, 0
+    places: list[Local | Remote] = [Local(port) for port in to.ports]
+    places += [Remote(vtep) for vtep in to.remotes]
+    return pack_places(places), len(places)
 
 
 def pack_endpoint(endpoint: Endpoint) -> Any:

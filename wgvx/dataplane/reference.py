@@ -213,9 +213,14 @@ class ReferenceDataPlane(ReferenceNetworks):
             self._bridge(network, Local(port), frame, now)
 
     def _bridge(
-        self, network: NetworkState, origin: Local | Remote, frame: bytes, now: int
+        self,
+        network: NetworkState,
+        origin: Local | Remote,
+        frame: bytes,
+        now: int,
+        to: Forwarding | None = None,
     ) -> None:
-        ports, remotes = network.vtep.forward(origin, frame, now)
+        ports, remotes = network.vtep.forward(origin, frame, now, to)
         for port in ports:
             if network.vtep.is_blocked(port):
                 self.count(Reason.PORT_BLOCKED)
@@ -238,9 +243,11 @@ class ReferenceDataPlane(ReferenceNetworks):
                 self.count(drop.reason)
         network.tx_frames += sent
 
-    def forward_frame(self, vni: int, origin: Local | Remote, frame: bytes, now: int) -> None:
+    def forward_frame(
+        self, vni: int, origin: Local | Remote, frame: bytes, now: int, to: Forwarding | None = None
+    ) -> None:
         try:
-            self._bridge(self.networks[vni], origin, frame, now)
+            self._bridge(self.networks[vni], origin, frame, now, to)
         except Drop as drop:
             self.count(drop.reason)
 

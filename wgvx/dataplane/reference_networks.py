@@ -66,7 +66,7 @@ class ReferenceNetworks(DataPlane):
     def set_blocked(self, port: int, blocked: bool) -> None:
         self.network_of_port[port].vtep.set_blocked(port, blocked)
 
-    def set_group(self, vni: int, mac: bytes | None, members: Forwarding | None) -> None:
+    def set_group(self, vni: int, mac: bytes, members: Forwarding | None) -> None:
         self.networks[vni].vtep.set_group(mac, members)
 
     def network_counters(self, vni: int) -> NetworkCounters:
@@ -84,6 +84,9 @@ class ReferenceNetworks(DataPlane):
 
     def fdb_flush(self, vni: int, vtep: bytes | None = None, *, static: bool = False) -> int:
         return self.networks[vni].vtep.fdb.flush(vtep, static)
+
+    def fdb_flood(self, vni: int) -> tuple[bytes, ...]:
+        return self.networks[vni].vtep.fdb.flood
 
     def fdb_rows(self, vni: int, now: int) -> list[Row]:
         return self.networks[vni].vtep.fdb.rows(now)

@@ -15,14 +15,21 @@ from wgvx.vxlan.watch import Watch
 class Bridge(Protocol):
     """The data plane, as far as a feature works with it."""
 
-    def forward_frame(self, vni: int, origin: Local | Remote, frame: bytes, now: int) -> None:
-        """A watched frame goes on as if it had not been watched."""
+    def forward_frame(
+        self, vni: int, origin: Local | Remote, frame: bytes, now: int, to: Forwarding | None = None
+    ) -> None:
+        """A watched frame goes on as if it had not been watched; ``to``: where everywhere is."""
 
     def send_frame(self, vni: int, to: Forwarding, frame: bytes, now: int) -> None:
         """A frame goes to these places alone, blocked ports among them."""
 
-    def set_group(self, vni: int, mac: bytes | None, members: Forwarding | None) -> None:
-        """Where frames to a group go; with None everywhere."""
+    def set_group(self, vni: int, mac: bytes, members: Forwarding | None) -> None:
+        """Where frames to a group go, or to a family's others (its zero group); with None
+        everywhere.
+        """
+
+    def fdb_flood(self, vni: int) -> tuple[bytes, ...]:
+        """The VTEPs of the flood list."""
 
     def set_blocked(self, port: int, blocked: bool) -> None:
         """Let nothing in from a port, nor out to it, but loop probes; or again."""

@@ -8,11 +8,12 @@ from typing import Any
 from wgvx.config import NetworkConfig
 from wgvx.quiet.feature import Feature, Surroundings
 from wgvx.quiet.loops import LoopDetection
+from wgvx.quiet.snooping import Snooping
 from wgvx.quiet.suppression import Suppression
 from wgvx.vxlan.fdb import Local, Remote
 from wgvx.vxlan.watch import NOTHING, Watch, kind_of
 
-_FEATURES: tuple[type[Feature], ...] = (LoopDetection, Suppression)
+_FEATURES: tuple[type[Feature], ...] = (LoopDetection, Suppression, Snooping)
 
 FEATURES: Mapping[str, type[Feature]] = {feature.name: feature for feature in _FEATURES}
 """By key of the network's table, in the order in which they see a frame."""

@@ -15,6 +15,10 @@ _TAGS = frozenset((0x8100, 0x88A8))
 MAX_TAGS = 8
 """As deep as Linux looks."""
 
+ZERO_GROUP_IPV4 = bytes.fromhex("01005e000000")
+ZERO_GROUP_IPV6 = bytes.fromhex("333300000000")
+"""224.0.0.0 and ff02::, which nobody joins: they stand for all of their family."""
+
 _RESERVED_GROUP = bytes.fromhex("0180c20000")
 
 

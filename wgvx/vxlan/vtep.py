@@ -8,7 +8,11 @@ from typing import NamedTuple
 from wgvx.drops import Drop, Reason
 from wgvx.vxlan.bucket import Bucket
 from wgvx.vxlan.ethernet import (
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
     HEADER_LENGTH,
+    ZERO_GROUP_IPV4,
+    ZERO_GROUP_IPV6,
     is_group,
     is_joined,
     is_reserved_group,
@@ -58,7 +62,6 @@ class Vtep:
         self._probes_handed_up = Bucket()
         self._blocked: set[int] = set()
         self._groups: dict[bytes, Forwarding] = {}
-        self._unregistered: Forwarding | None = None
         self._macs: dict[int, bytes | None] = {}  # by port
         # Derived from _macs whenever that changes, so that a frame finds them ready.
         self._ports: tuple[int, ...] = ()
@@ -117,13 +120,12 @@ class Vtep:
         """Whether a port is."""
         return port in self._blocked
 
-    def set_group(self, mac: bytes | None, members: Forwarding | None) -> None:
-        """Send frames to a group to these alone; with None everywhere, as at first. ``mac`` None:
-        to groups that nothing was said of, but those that nobody joins (:func:`is_joined`).
+    def set_group(self, mac: bytes, members: Forwarding | None) -> None:
+        """Send frames to a group to these alone; with None everywhere, as at first. The zero group
+        of a family (wgvx/vxlan/ethernet.py): to those of its groups that nothing was said of. What
+        is said of a group that hosts do not join (:func:`is_joined`) has no effect.
         """
-        if mac is None:
-            self._unregistered = members
-        elif members is None:
+        if members is None:
             self._groups.pop(mac, None)
         else:
             self._groups[mac] = members
@@ -190,9 +192,11 @@ class Vtep:
             return True
         return bool(self._handed_up.take(WATCHED_A_SECOND, 1, now))
 
-    def forward(self, origin: Local | Remote, frame: bytes, now: int) -> Forwarding:
+    def forward(
+        self, origin: Local | Remote, frame: bytes, now: int, to: Forwarding | None = None
+    ) -> Forwarding:
         """Where an admitted frame goes. What came from a VTEP goes to no other (split horizon).
-        The frame itself stays as it is.
+        The frame itself stays as it is. ``to``: where everywhere is, this once.
 
         Raises ``Drop``: SAME_PORT and NO_REMOTE for one from a port, BROADCAST_LIMIT,
         MULTICAST_LIMIT, UNKNOWN_LIMIT.
@@ -207,7 +211,7 @@ class Vtep:
                 return Forwarding((where.port,), ())
             if where is not None and local:
                 return Forwarding((), (where.vtep,))
-        ports, remotes = self._everywhere(destination)
+        ports, remotes = self._everywhere(frame, to)
         if isinstance(origin, Local):
             ports = tuple(port for port in ports if port != origin.port)
             if not ports and not remotes:
@@ -217,16 +221,27 @@ class Vtep:
             raise Drop(reason)
         return Forwarding(ports, remotes if local else ())
 
-    def _everywhere(self, destination: bytes) -> Forwarding:
+    def _everywhere(self, frame: bytes, to: Forwarding | None) -> Forwarding:
         """All places that a group's frame goes to, or one that the FDB does not place."""
-        members = self._groups.get(destination)
-        if members is None and self._unregistered is not None and is_joined(destination):
-            members = self._unregistered
+        destination = frame[:6]
+        members = to
+        if members is None and self._groups and is_joined(destination):
+            members = self._members_of(destination, frame[12] << 8 | frame[13])
         if members is None:
             return Forwarding(self._ports, self.fdb.replication(destination))
         ports = tuple(port for port in self._ports if port in members.ports)
-        # Entries made by hand hold.
-        return Forwarding(ports, self.fdb.group(destination) or members.remotes)
+        # Entries made by hand hold, but for a frame that is told where to go.
+        by_hand = self.fdb.group(destination) if to is None else ()
+        return Forwarding(ports, by_hand or members.remotes)
+
+    def _members_of(self, group: bytes, ethertype: int) -> Forwarding | None:
+        """Behind a VLAN tag nobody sees who joins, and it goes everywhere."""
+        is_ipv6 = bool(group[0] & 2)
+        if ethertype != (ETHERTYPE_IPV6 if is_ipv6 else ETHERTYPE_IPV4):
+            return None
+        others = ZERO_GROUP_IPV6 if is_ipv6 else ZERO_GROUP_IPV4
+        members = self._groups.get(group)
+        return self._groups.get(others) if members is None else members
 
 
 def _is_within(address: bytes, prefixes: _PrefixSet) -> bool:

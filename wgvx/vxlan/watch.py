@@ -21,13 +21,18 @@ watched. Probes count by themselves: they are needed most when a storm takes all
 
 _PROTOCOL_HOP_BY_HOP = 0
 _PROTOCOL_IGMP = 2
+_PROTOCOL_PIM = 103
 _PROTOCOL_ICMPV6 = 58
 _IPV4_PROTOCOL = HEADER_LENGTH + 9
 _IPV6_NEXT_HEADER = HEADER_LENGTH + 6
 _IPV6_PAYLOAD = HEADER_LENGTH + 40
 
-_LISTENER_TYPES = frozenset((130, 131, 132, 143))
-"""Multicast Listener Query, Report, Done (RFC 2710) and version 2 Report (RFC 3810)."""
+_LISTENER_TYPES = frozenset((130, 131, 132, 143, 151))
+"""Multicast Listener Query, Report, Done (RFC 2710) and version 2 Report (RFC 3810), and Multicast
+Router Advertisement (RFC 4286)."""
+_PIM_ROUTERS = bytes.fromhex("01005e00000d")
+_PIM_ROUTERS_IPV6 = bytes.fromhex("33330000000d")
+"""Where PIM says what all routers are to hear; it also carries data from router to router."""
 _NEIGHBOUR_TYPES = frozenset((133, 134, 135, 136, 137))
 """RFC 4861, sections 4.1 to 4.5."""
 
@@ -39,7 +44,7 @@ class Watch(Flag):
     NEIGHBOURS = 2
     """ICMPv6 neighbour discovery."""
     GROUPS = 4
-    """IGMP and MLD."""
+    """IGMP, MLD, and PIM to all its routers."""
     PROBES = 8
     """Loop probes, wgvx's own."""
 
@@ -53,8 +58,9 @@ def kind_of(frame: bytes) -> Watch:
     if ethertype == ETHERTYPE_ARP:
         return Watch.ARP
     if ethertype == ETHERTYPE_IPV4:
-        igmp = len(frame) > _IPV4_PROTOCOL and frame[_IPV4_PROTOCOL] == _PROTOCOL_IGMP
-        return Watch.GROUPS if igmp else NOTHING
+        protocol = frame[_IPV4_PROTOCOL] if len(frame) > _IPV4_PROTOCOL else 0
+        is_pim = protocol == _PROTOCOL_PIM and frame[:6] == _PIM_ROUTERS
+        return Watch.GROUPS if is_pim or protocol == _PROTOCOL_IGMP else NOTHING
     if ethertype == ETHERTYPE_IPV6:
         return _kind_of_ipv6(frame)
     if ethertype == ETHERTYPE_PROBE and frame[:6] == PROBE_GROUP:
@@ -67,6 +73,8 @@ def _kind_of_ipv6(frame: bytes) -> Watch:
     if len(frame) <= _IPV6_PAYLOAD:
         return NOTHING
     protocol, position = frame[_IPV6_NEXT_HEADER], _IPV6_PAYLOAD
+    if protocol == _PROTOCOL_PIM:
+        return Watch.GROUPS if frame[:6] == _PIM_ROUTERS_IPV6 else NOTHING
     if protocol == _PROTOCOL_HOP_BY_HOP and len(frame) > position + 1:
         protocol, position = frame[position], position + 8 + 8 * frame[position + 1]
     if protocol != _PROTOCOL_ICMPV6 or position >= len(frame):

@@ -14,7 +14,8 @@ from tests.dataplane.steps.handshakes import Demand
 from tests.dataplane.steps.step import Step, families, numbers, pick
 from tests.dataplane.twins import PUBLIC_KEY, Twins, elsewhere
 from wgvx.dataplane.interface import Network
-from wgvx.vxlan.ethernet import HEADER_LENGTH, is_group
+from wgvx.vxlan.ethernet import HEADER_LENGTH, ZERO_GROUP_IPV4, ZERO_GROUP_IPV6, is_group
+from wgvx.vxlan.fdb import Local, Remote
 from wgvx.vxlan.limits import Limits
 from wgvx.vxlan.mss import Mss
 from wgvx.vxlan.vtep import Forwarding
@@ -133,7 +134,7 @@ class SetGroup:
     """Where frames to a group, or to all others, go."""
 
     vni: int
-    mac: bytes | None
+    mac: bytes
     ports: tuple[int, ...]
     remotes: tuple[bytes, ...] | None
     """None: nothing is said of it any more."""
@@ -152,6 +153,28 @@ class SetBlocked:
 
     def run(self, twins: Twins) -> None:
         twins.both("set_blocked", pick(self.port, twins.ports), self.blocked)
+
+
+@dataclass(frozen=True)
+class ForwardFrame:
+    """A frame that goes on, where everywhere is some places alone."""
+
+    vni: int
+    origin: int | bytes
+    ports: tuple[int, ...]
+    remotes: tuple[bytes, ...]
+    frame: bytes
+
+    def run(self, twins: Twins) -> None:
+        own = [port for port, vni in twins.network_of_port.items() if vni == self.vni]
+        known = tuple(dict.fromkeys(pick(port, own) or 0 for port in self.ports))
+        to = Forwarding(known, self.remotes)
+        if isinstance(self.origin, bytes):
+            origin: Local | Remote = Remote(self.origin)
+        else:
+            origin = Local(pick(self.origin, own) or 0)
+        if own:
+            twins.both("forward_frame", self.vni, origin, self.frame, twins.now, to)
 
 
 @dataclass(frozen=True)
@@ -225,9 +248,17 @@ node_edits: st.SearchStrategy[Step] = st.one_of(
     st.builds(
         SetGroup,
         vnis,
-        st.none() | macs.filter(is_group),
+        st.sampled_from([ZERO_GROUP_IPV4, ZERO_GROUP_IPV6]) | macs.filter(is_group),
         st.lists(numbers, max_size=3).map(tuple),
         st.none() | st.lists(vteps, max_size=2, unique=True).map(tuple),
+    ),
+    st.builds(
+        ForwardFrame,
+        vnis,
+        numbers | vteps,
+        st.lists(numbers, max_size=2).map(tuple),
+        st.lists(vteps, max_size=2, unique=True).map(tuple),
+        any_frames.filter(lambda frame: len(frame) >= HEADER_LENGTH),
     ),
     st.builds(
         SendFrame,

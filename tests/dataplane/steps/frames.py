@@ -16,7 +16,17 @@ STATIONS = [mac(n) for n in (US, 2, 3, 4, 5, 9)]
 GROUPS = [
     BROADCAST,
     PROBE_GROUP,
-    *map(bytes.fromhex, ("01005e000001", "01005e010203", "333300000001", "333300010003")),
+    *map(
+        bytes.fromhex,
+        (
+            "01005e000001",
+            "01005e00000d",
+            "01005e010203",
+            "333300000001",
+            "33330000000d",
+            "333300010003",
+        ),
+    ),
 ]
 RESERVED = [bytes.fromhex("0180c2000000"), bytes.fromhex("0180c200000e")]
 macs = st.sampled_from([*STATIONS, *GROUPS, *RESERVED, bytes(6)])
@@ -59,6 +69,8 @@ INNER: list[tuple[int, bytes]] = [
     (0x86DD, ipv6(b"\x06\0\1\4" + bytes(4) + syn(6, b"\2\4\5\xb4")[40:], next_header=60)),
     (ETHERTYPE_PROBE, bytes(46)),
     (0x0800, ipv4(bytes(8), protocol=2)),
+    (0x0800, ipv4(bytes(8), protocol=103)),
+    (0x86DD, ipv6(bytes(8), next_header=103)),
     *((0x86DD, ipv6(bytes([kind]) + bytes(23), next_header=58)) for kind in (128, 132, 135)),
     (0x86DD, ipv6(b"\x3a\0\5\2" + bytes(4) + b"\x8f" + bytes(7), next_header=0)),
     (0x86DD, ipv6(b"\x3a\1" + bytes(14) + b"\x82", next_header=0)),
