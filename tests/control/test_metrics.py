@@ -104,8 +104,10 @@ def test_it_says_what_show_says(run: Run, tmp_path: Path) -> None:
 
 
 def test_the_manual_and_the_dashboard_speak_of_what_there_is(run: Run, tmp_path: Path) -> None:
+    features = "suppress = true\nsnooping = true\n"
+
     async def scenario() -> None:
-        async with running(config(tmp_path, 1, peer(2), NETWORK + "suppress = true\n")) as node:
+        async with running(config(tmp_path, 1, peer(2), NETWORK + features)) as node:
             shown = status.show(node)
             counters = {"connections": 3, "full": 2}  # as of a stack
             shown["networks"][0]["attach"][0]["counters"] = counters

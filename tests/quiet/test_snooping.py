@@ -308,12 +308,11 @@ def test_show(site: Site) -> None:
         "restricting": True,
         "full": False,
         "everywhere": 0,
-        "groups": 1,
-        "members": 1,
         "routers": {"ports": [], "vteps": ["10.254.0.3"]},
-        "listeners": [{"group": G, "ports": [PORT], "vteps": []}],
+        "listeners": [{"group": G, "ports": ["port1"], "vteps": []}],
     }
     assert not shown["ipv6"]["querier"]
+    assert (shown["groups"], shown["members"], shown["routers"]) == (1, 1, 1)
 
 
 def test_unicast_and_malformed_frames_teach_nothing(site: Site) -> None:
@@ -321,7 +320,7 @@ def test_unicast_and_malformed_frames_teach_nothing(site: Site) -> None:
     site.enters(mac(2) + query[6:])
     site.enters(made.query(ttl=9))
     site.enters(made.report(record(4, G), count=2))
-    assert site.feature.show(site.now)["ipv4"]["members"] == 0
+    assert site.feature.show(site.now)["members"] == 0
     assert site.feature.next_deadline() is None
 
 
@@ -391,5 +390,6 @@ def test_a_storm_of_reports_is_bounded() -> None:
     for number in range(3000):
         group = f"239.{number >> 8}.{number & 255}.1"
         feature.handle(Local(number), made.joins(group), number)
-    shown = feature.show(3000)["ipv4"]
-    assert (shown["groups"], shown["full"], len(shown["listeners"])) == (1024, True, 64)
+    shown = feature.show(3000)
+    assert (shown["groups"], shown["ipv4"]["full"]) == (1024, True)
+    assert len(shown["ipv4"]["listeners"]) == 64

@@ -168,7 +168,7 @@ def _quiet(network: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "quiet", quiet.words(settings)
     for feature in quiet.FEATURES:
         if seen := settings.get(feature):
-            counts = (f"{count} {what}" for what, count in seen.items())
+            counts = (f"{count} {what}" for what, count in seen.items() if type(count) is int)
             yield feature.replace("_", " "), ", ".join(counts)
 
 

@@ -220,6 +220,14 @@ def _filled(family: CounterMetricFamily | GaugeMetricFamily, samples: Samples) -
 
 _QUIET: Final = (
     (
+        *(_gauges, "snooping", "groups", "wgvx_network_groups"),
+        "Multicast groups that somebody listens to; where snooping is on.",
+    ),
+    (
+        *(_gauges, "snooping", "members", "wgvx_network_group_members"),
+        "VTEPs and ports where somebody listens, of all groups together.",
+    ),
+    (
         *(_gauges, "suppress", "neighbours", "wgvx_network_neighbours"),
         "IP addresses whose stations are known; where suppress is on.",
     ),

@@ -206,29 +206,38 @@ class Snooping(Feature):
     # ---- for people ----
 
     def show(self, now: int) -> dict[str, Any]:
-        """By family: whether a querier is there, whether groups are restricted, where routers are,
-        how many groups and members there are, and some of them; ``full``: groups of which nothing
-        is known go everywhere; ``everywhere``: how many others do, by MAC.
+        """Groups, places where somebody listens to them, and places of routers, all counted. By
+        family: whether a querier is there, whether groups are restricted, where routers are, and
+        some of the groups; ``full``: those of which nothing is known go everywhere;
+        ``everywhere``: how many others do, by MAC.
         """
-        return {"ipv4": _shown(self._ipv4, now), "ipv6": _shown(self._ipv6, now)}
+        memberships = [family.memberships for family in (self._ipv4, self._ipv6)]
+        routers: set[Place] = set().union(*(one.routers() for one in memberships))
+        return {
+            "groups": sum(one.counts[0] for one in memberships),
+            "members": sum(one.counts[1] for one in memberships),
+            "routers": len(routers),
+            "ipv4": self._shown(self._ipv4, now),
+            "ipv6": self._shown(self._ipv6, now),
+        }
 
+    def _shown(self, family: _Family, now: int) -> dict[str, Any]:
+        memberships = family.memberships
+        rows = sorted(memberships.groups(), key=lambda row: row[0])[:_SHOWN]
+        return {
+            "querier": memberships.is_asked(now),
+            "restricting": memberships.restricts,
+            "full": memberships.is_crowded,
+            "everywhere": len(family.everywhere),
+            "routers": self._places(memberships.routers()),
+            "listeners": [
+                {"group": str(ip_address(group)), **self._places(places)} for group, places in rows
+            ],
+        }
 
-def _shown(family: _Family, now: int) -> dict[str, Any]:
-    memberships = family.memberships
-    groups, members = memberships.counts
-    rows = sorted(memberships.groups(), key=lambda row: row[0])[:_SHOWN]
-    return {
-        "querier": memberships.is_asked(now),
-        "restricting": memberships.restricts,
-        "full": memberships.is_crowded,
-        "everywhere": len(family.everywhere),
-        "groups": groups,
-        "members": members,
-        "routers": _places(memberships.routers()),
-        "listeners": [{"group": str(ip_address(group)), **_places(at)} for group, at in rows],
-    }
-
-
-def _places(places: Iterable[Place]) -> dict[str, list[Any]]:
-    ports, vteps = forwarding(places)
-    return {"ports": list(ports), "vteps": [str(ip_address(vtep)) for vtep in vteps]}
+    def _places(self, places: Iterable[Place]) -> dict[str, list[str]]:
+        ports, vteps = forwarding(places)
+        return {
+            "ports": [self._around.port_name(port) for port in ports],
+            "vteps": [str(ip_address(vtep)) for vtep in vteps],
+        }
