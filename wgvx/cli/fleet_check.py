@@ -7,6 +7,7 @@ import argparse
 from wgvx import mtu
 from wgvx.cli import output
 from wgvx.cli.mtu import rows as rows_of_mtu
+from wgvx.cli.units import counted
 from wgvx.fleet import numbers
 from wgvx.fleet.advice import warnings
 from wgvx.fleet.keyring import Keyring
@@ -26,9 +27,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.emit_json(_as_json(fleet))
         return 0
-    output.line(
-        f"{plan.path}: valid, {len(plan.sites)} sites, {len(plan.tenants)} tenants, {plan.topology}"
-    )
+    sites, tenants = counted(len(plan.sites), "site"), counted(len(plan.tenants), "tenant")
+    output.line(f"{plan.path}: valid, {sites}, {tenants}, {plan.topology}")
     _explain_sets(fleet)
     _explain_sites(fleet)
     for tenant in plan.tenants.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from wgvx.cli import output
+from wgvx.cli.units import counted
 from wgvx.fleet import files, numbers
 from wgvx.fleet.advice import warnings
 from wgvx.fleet.keyring import Keyring
@@ -27,8 +28,16 @@ def run(args: argparse.Namespace) -> int:
     for text in warnings(fleet):
         output.warning(text)
     output.line(
-        f"{plan.beside('rendered')}: {len(plan.sites)} nodes, {len(wanted)} files: "
+        f"{plan.beside('rendered')}: {counted(len(plan.sites), 'node')}, {len(wanted)} files: "
         f"{len(changes.made)} new, {len(changes.changed)} changed, {len(changes.removed)} removed"
-        + (f"; {made} keys made" if made else "")
+        + (f"; {counted(made, 'key')} made" if made else "")
     )
+    if changes.made:
+        output.line(
+            "next, of nodes/NAME, on each node: wgvx/NAME.toml to /etc/wgvx, then: wgvx up NAME"
+        )
+        if any(site.kind == "kernel" for site in plan.sites.values()):
+            output.line(
+                "  where the kind is kernel: wg-quick/* to /etc/wireguard, then: wg-quick up NAME"
+            )
     return 0

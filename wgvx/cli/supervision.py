@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
+from wgvx.cli.units import counted
 from wgvx.node import Node
 
 log = logging.getLogger(__name__)
@@ -71,11 +72,9 @@ class Supervisor:
             self._beat = asyncio.get_running_loop().call_later(self._interval, self._live)
 
     def _summary(self) -> str:
-        peers, networks = len(self._node.engine.peers), len(self._node.engine.networks)
-        return (
-            f"UDP port {self._node.listen_port}, {peers} {'peer' if peers == 1 else 'peers'}, "
-            f"{networks} {'network' if networks == 1 else 'networks'}"
-        )
+        peers = counted(len(self._node.engine.peers), "peer")
+        networks = counted(len(self._node.engine.networks), "network")
+        return f"UDP port {self._node.listen_port}, {peers}, {networks}"
 
     def _tell(self, state: str, status: str | None = None) -> None:
         try:

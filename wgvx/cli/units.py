@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def counted(number: int, what: str) -> str:
+    """ "1 peer", "2 peers": ``what`` is one of them."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def ago(seconds: float) -> str:
     """How long ago, coarsely."""
     return f"{duration(seconds)} ago"
