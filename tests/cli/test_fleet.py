@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,17 @@ def test_a_plan_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture
     assert fleet("init", plan) == 2
     assert "there is such a file" in capsys.readouterr().err
     assert plan.read_text() == MESH
+
+
+def test_a_plan_that_there_is_no_room_for_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: str) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("wgvx.cli.fleet_init.filled", full)
+    assert fleet("init", tmp_path / "blue.toml") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_node_more_and_a_node_less(tmp_path: Path) -> None:

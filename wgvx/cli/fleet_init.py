@@ -13,9 +13,14 @@ def run(args: argparse.Namespace) -> int:
     """Write it, unless there is one."""
     path: Path = args.plan
     try:
-        with path.open("x") as file:
-            file.write(filled("plan.toml"))
+        file = path.open("x")
     except FileExistsError:
         output.usage(f"{path}: there is such a file, want a new name")
+    try:
+        with file:
+            file.write(filled("plan.toml"))
+    except OSError:
+        path.unlink()  # It would be in the way of another try.
+        raise
     output.line(f"{path}: written; change it, then: wgvx fleet check {path}")
     return 0

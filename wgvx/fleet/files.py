@@ -69,8 +69,10 @@ def write(path: Path, text: str, mode: int = PUBLIC_MODE, *, durable: bool = Fal
         finally:
             os.close(descriptor)
         os.rename(temporary, path)  # noqa: PTH104 - tens of thousands of times
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = os.fspath(path)  # A full disk does not say whose file it was.
         raise
 
 
