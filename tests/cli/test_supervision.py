@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -66,6 +67,31 @@ def test_from_ready_to_the_end(confine: str, place: Place, manager: socket.socke
         pass
     assert one == b"STOPPING=1"
     assert ended(node)[0] == 0
+    manager.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        manager.recv(4096)
+
+
+@pytest.mark.parametrize("by", ["signal", "command"])
+@pytest.mark.parametrize("confine", ["none", "caps,nnp,seccomp"])
+def test_the_end_of_one_that_reloads(
+    confine: str, by: str, place: Place, manager: socket.socket
+) -> None:
+    """A file that nobody writes to has it wait."""
+    node = place.up("--confine", confine)
+    assert manager.recv(4096).startswith(b"READY=1")
+    file = place.folder / "wgvx/a.toml"
+    file.unlink()
+    os.mkfifo(file)
+    place.own()
+    if by == "signal":
+        node.send_signal(signal.SIGHUP)
+    else:
+        place.start("reload", "a")
+    assert manager.recv(4096).startswith(b"RELOADING=1")
+    node.send_signal(signal.SIGTERM)
+    assert manager.recv(4096) == b"STOPPING=1"
+    assert ended(node) == (0, "")
     manager.setblocking(False)
     with pytest.raises(BlockingIOError):
         manager.recv(4096)

@@ -45,6 +45,7 @@ class Supervisor:
         self._node = node
         self._interval = None if watchdog is None else watchdog / 2
         self._beat: asyncio.TimerHandle | None = None
+        self._is_stopping = False
 
     def ready(self) -> None:
         """It serves; from now on a sign of life comes twice in the time allowed."""
@@ -58,10 +59,12 @@ class Supervisor:
         try:
             yield
         finally:
-            self._tell("ready", self._summary())
+            if not self._is_stopping:
+                self._tell("ready", self._summary())
 
     def stopping(self) -> None:
-        """It ends."""
+        """It ends, whatever else goes on."""
+        self._is_stopping = True
         if self._beat is not None:
             self._beat.cancel()
         self._tell("stopping")
