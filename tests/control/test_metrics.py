@@ -149,6 +149,11 @@ def test_peers_are_told_apart() -> None:
     assert metrics.peer_labels(shown_with(("x", key) for key in keys[:2])) == [
         f"x {key}" for key in keys[:2]
     ]
+    # One that is called like others with their keys.
+    alike = metrics.peer_labels(
+        shown_with([("x", keys[0]), ("x", keys[1]), (f"x {keys[0]}", keys[2]), (None, "A" * 8)])
+    )
+    assert alike == [f"x {keys[0]} {keys[0]}", f"x {keys[1]}", f"x {keys[0]} {keys[2]}", "A" * 8]
 
 
 @given(st.lists(st.text(max_size=64).filter(is_name), unique=True, max_size=5))

@@ -87,14 +87,17 @@ def metrics(shown: Mapping[str, Any], *, cpu_seconds: float, started: float) -> 
 
 def peer_labels(peers: Iterable[Mapping[str, Any]]) -> list[str]:
     """What each peer is called: its name, or the beginning of its key; where others are called the
-    same, with the whole of its key."""
+    same, with the whole of its key. No two are called the same, for Prometheus would take nothing
+    of such a node."""
     listed = [(peer["name"], peer["public_key"]) for peer in peers]
     labels = [name or key[:SHORT_KEY] for name, key in listed]
-    often = Counter(labels)
-    return [
-        label if often[label] == 1 else f"{name} {key}" if name else key
-        for label, (name, key) in zip(labels, listed, strict=True)
-    ]
+    # Once, as a rule: but a peer's name may be made like another's name and key.
+    while len(often := Counter(labels)) < len(labels):
+        labels = [
+            label if often[label] == 1 else f"{label} {key}" if name or label == key else key
+            for label, (name, key) in zip(labels, listed, strict=True)
+        ]
+    return labels
 
 
 def _peers(node: str, peers: list[dict[str, Any]]) -> Iterator[Metric]:
