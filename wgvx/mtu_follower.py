@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from wgvx.config import NetworkConfig
@@ -11,9 +13,16 @@ from wgvx.keys import encode
 from wgvx.mtu import IPV6_MINIMUM_MTU
 from wgvx.paths.probes import Change
 from wgvx.privilege.errands import Errands
+from wgvx.route import Way, route_way
+from wgvx.rtnetlink import Netlink
 from wgvx.underlay import format_endpoint
 
 log = logging.getLogger(__name__)
+
+ASK_EVERY = 5_000_000_000
+"""Nanoseconds between two looks at the routes."""
+ROUTES_AT_ONCE = 256
+"""Some 10 us each."""
 
 
 @dataclass(slots=True)
@@ -28,12 +37,18 @@ class _Tap:
 
 
 class MtuFollower:
-    """Tells people what the paths of one node carry, and lets its TAPs follow."""
+    """Tells people what the paths of one node carry, and lets its TAPs follow. ``fwmark`` gives the
+    mark that is sent with."""
 
-    def __init__(self, engine: Engine, errands: Errands) -> None:
+    def __init__(self, engine: Engine, errands: Errands, fwmark: Callable[[], int]) -> None:
         self._engine = engine
         self._errands = errands
+        self._fwmark = fwmark
         self._taps: list[_Tap] = []
+        self._netlink: Netlink | None = None
+        self._ways: dict[int, Way] = {}
+        """By peer; those looked at longest ago come first."""
+        self._ask_at = 0
 
     def add_tap(
         self, network: NetworkConfig, name: str, mtu: int, why_not: str | None = None
@@ -56,6 +71,37 @@ class MtuFollower:
             mtu = max(tap.least, self._engine.overlay_mtu(tap.network))
             if mtu != tap.mtu:
                 self._set(tap, mtu)
+
+    def ask_routes(self, now: int) -> None:
+        """Where the way to a peer is another one, or the kernel was told of another MTU, by an ICMP
+        error perhaps, which anybody may have sent: ask the peer.
+        """
+        known = self._engine.paths.known()
+        if now < self._ask_at or not known:
+            return
+        self._ask_at = now + ASK_EVERY
+        with contextlib.suppress(OSError):
+            self._netlink = self._netlink or Netlink()
+        if self._netlink is None:
+            return
+        for gone in self._ways.keys() - known:
+            del self._ways[gone]
+        for peer in [*(known - self._ways.keys()), *self._ways][:ROUTES_AT_ONCE]:
+            before = self._ways.pop(peer, None)
+            self._ways[peer] = way = self._way(self._netlink, peer)
+            if way.mtu if before is None else way != before:
+                self._engine.paths.hint(peer)
+
+    def _way(self, netlink: Netlink, peer: int) -> Way:
+        endpoint = self._engine.dataplane.endpoint(peer)
+        if endpoint is None:
+            return Way()
+        return route_way(netlink, endpoint.ip, endpoint.scope, self._fwmark())
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._netlink is not None:
+            self._netlink.close()
 
     def _tell(self, info: PeerInfo, change: Change) -> None:
         peer = describe(self._engine, info)

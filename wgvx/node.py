@@ -125,7 +125,7 @@ class Node:
             wall_clock=time.time_ns,
             key_log=key_log.write if key_log else None,
         )
-        self._mtus = MtuFollower(self.engine, self.errands)
+        self._mtus = MtuFollower(self.engine, self.errands, lambda: self.fwmark)
 
     # --- life --------------------------------------------------------------------------------
 
@@ -186,6 +186,7 @@ class Node:
             socket.close()
         if self._port_maker is not None:
             self._port_maker.close()
+        self._mtus.close()
         self._stamps.close()
         lookups = list(self._lookups.values())
         for task in lookups:
@@ -367,6 +368,7 @@ class Node:
     def _on_timer(self) -> None:
         self._timer = None
         now = clock()
+        self._mtus.ask_routes(now)
         self.engine.expire(now)
         for info in self.engine.waiting():
             if info.endpoint_name is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 from wgvx.rtnetlink import RTM_GETROUTE, Netlink, attribute, attributes
 
@@ -17,7 +18,9 @@ _ROUTE: Final = struct.Struct("=BBBBBBBBI")  # struct rtmsg
 _RTA_DST: Final = 1
 _RTA_SRC: Final = 2
 _RTA_OIF: Final = 4
+_RTA_METRICS: Final = 8
 _RTA_MARK: Final = 16
+_RTAX_MTU: Final = 2
 _NUMBER: Final = struct.Struct("=I")
 
 
@@ -46,17 +49,48 @@ def route_interface(netlink: Netlink, remote: bytes, local: bytes, fwmark: int) 
     """The index of the interface through which packets leave for an IPv4 address from one of our
     own, both packed. None where none can, or the kernel does not tell.
     """
+    for kind, value in _ask(netlink, socket.AF_INET, remote, local, 0, fwmark):
+        if kind == _RTA_OIF:
+            return int(_NUMBER.unpack(value)[0])
+    return None
+
+
+class Way(NamedTuple):
+    """The interface that packets leave by, and what the kernel was told of the MTU behind it."""
+
+    interface: int = 0
+    mtu: int = 0
+    """0: nothing."""
+
+
+def route_way(netlink: Netlink, remote: bytes, scope: int, fwmark: int) -> Way:
+    """To a packed address of either family; ``scope`` is a link-local's interface, otherwise 0."""
+    family = socket.AF_INET if len(remote) == 4 else socket.AF_INET6
+    way = Way()
+    for kind, value in _ask(netlink, family, remote, b"", scope, fwmark):
+        if kind == _RTA_OIF:
+            way = way._replace(interface=int(_NUMBER.unpack(value)[0]))
+        elif kind == _RTA_METRICS:
+            told = dict(attributes(value, 0))
+            if _RTAX_MTU in told:
+                way = way._replace(mtu=int(_NUMBER.unpack(told[_RTAX_MTU])[0]))
+    return way
+
+
+def _ask(
+    netlink: Netlink, family: int, remote: bytes, local: bytes, interface: int, fwmark: int
+) -> Iterator[tuple[int, bytes]]:
+    """The attributes of the route; none where there is none."""
+    source = 8 * len(local)
     request = (
-        _ROUTE.pack(socket.AF_INET, 32, 32, 0, 0, 0, 0, 0, 0)
+        _ROUTE.pack(family, 8 * len(remote), source, 0, 0, 0, 0, 0, 0)
         + attribute(_RTA_DST, remote)
-        + attribute(_RTA_SRC, local)
+        + (attribute(_RTA_SRC, local) if local else b"")
+        + (attribute(_RTA_OIF, _NUMBER.pack(interface)) if interface else b"")
         + (attribute(_RTA_MARK, _NUMBER.pack(fwmark)) if fwmark else b"")
     )
     try:
         answer = netlink.ask(RTM_GETROUTE, 0, request)
     except OSError:
-        return None
-    for kind, value in attributes(answer, _ROUTE.size):
-        if kind == _RTA_OIF:
-            return int(_NUMBER.unpack(value)[0])
-    return None
+        return
+    yield from attributes(answer, _ROUTE.size)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.netns.lab import Lab, Namespace, eventually
 from tests.netns.nodes import WgvxNode
-from tests.netns.traffic import assert_ping, copy_over_tcp
+from tests.netns.traffic import assert_ping, copy_over_tcp, ping
 from tests.netns.vxlan_nodes import GoNode
 from tests.support.dataplanes import NATIVE_MISSING
 
@@ -97,7 +97,13 @@ def in_use(node: WgvxNode, other: WgvxNode | GoNode, wanted: int, timeout: float
 
 
 def started(
-    lab: Lab, kind: str, underlay: int, options: tuple[str, ...], **keys: object
+    lab: Lab,
+    kind: str,
+    underlay: int,
+    options: tuple[str, ...],
+    *,
+    slowly: bool = False,
+    **keys: object,
 ) -> tuple[Router, WgvxNode, WgvxNode | GoNode]:
     near, far, between = lab.host("a"), lab.host("b"), lab.host("r")
     router = Router(between, (near, far))
@@ -105,8 +111,8 @@ def started(
     ours = WgvxNode(near, "a", 1)
     ours.node |= keys
     theirs = WgvxNode(far, "b", 2) if kind == "wgvx" else GoNode(far, "g")
-    soon = near.write("sitecustomize.py", SOON).parent
-    near.env["PYTHONPATH"] = str(soon)
+    near.write("sitecustomize.py", SOON.partition("search.CONFIRM")[0] if slowly else SOON)
+    near.env["PYTHONPATH"] = str(near.folder)
     ours.add_peer(theirs.id, underlay=underlay)
     if isinstance(theirs, GoNode):
         theirs.start()
@@ -191,6 +197,20 @@ def test_tcp_fits_where_no_interface_follows(lab: Lab, kind: str, options: tuple
         copy_over_tcp(ours.host, theirs.host, address, 1_000_000)
     assert (there, here) == ([1202, 1310], [1240, 1202])
     copy_over_tcp(theirs.host, ours.host, ours.address[4], 1_000_000)
+    ours.stop()
+
+
+def test_what_the_route_is_told_is_a_hint(lab: Lab) -> None:
+    """The peer is asked again long before it would be, and only what comes back counts."""
+    router, ours, theirs = started(lab, "go", 6, (), slowly=True)
+    in_use(ours, theirs, TUNNEL)
+    router.carry(SMALL)
+    ping(ours.host, theirs.address[4], size=1300)  # The router answers that it is too large.
+    in_use(ours, theirs, CARRIED[6], timeout=40)
+    router.carry(1500)
+    forged = ("route", "replace", theirs.id.address[6], "via", "2001:db8::fe", "dev", "eth0")
+    ours.host.ip("-6", *forged, "mtu", "1300")
+    in_use(ours, theirs, TUNNEL, timeout=40)
     ours.stop()
 
 

@@ -107,12 +107,14 @@ class PathProbes:
 
     def hint(self, peer: int) -> None:
         """Something says that the path has changed: ask as soon as data is sent to the peer."""
-        if (path := self._paths.get(peer)) is not None:
+        if (path := self._paths.get(peer)) is not None and self.on:
             path.search.hint()
+            self._active.add(peer)
+            self._next_step = 0
 
-    def in_use(self) -> list[int]:
+    def known(self) -> frozenset[int]:
         """Peers whose paths are known."""
-        return [peer for peer, path in self._paths.items() if path.search.mtu is not None]
+        return frozenset(peer for peer, path in self._paths.items() if path.search.mtu is not None)
 
     def take_changes(self) -> list[Change]:
         """Since the last call."""
