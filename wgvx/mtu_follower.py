@@ -32,6 +32,8 @@ class _Tap:
     least: int
     """Below it the TAP would lose IPv6, and its addresses with it."""
     mtu: int
+    namespaces: tuple[int, int] | None
+    """A rootless node's."""
     why_not: str | None
     """Why its MTU stays as it is."""
 
@@ -45,24 +47,33 @@ class MtuFollower:
         self._errands = errands
         self._fwmark = fwmark
         self._taps: list[_Tap] = []
+        self._followed = engine.tunnel_mtu
         self._netlink: Netlink | None = None
         self._ways: dict[int, Way] = {}
         """By peer; those looked at longest ago come first."""
         self._ask_at = 0
 
     def add_tap(
-        self, network: NetworkConfig, name: str, mtu: int, why_not: str | None = None
+        self,
+        network: NetworkConfig,
+        name: str,
+        mtu: int,
+        *,
+        namespaces: tuple[int, int] | None,
+        why_not: str | None,
     ) -> None:
-        """One that was made with this MTU; ``why_not`` says why it cannot have another."""
+        """One that was made with this MTU, in a rootless node's namespaces perhaps; ``why_not``:
+        why it cannot have another."""
         if network.mtu is None:
             least = min(IPV6_MINIMUM_MTU, mtu)
-            self._taps.append(_Tap(network, name, least, mtu, why_not))
+            self._taps.append(_Tap(network, name, least, mtu, namespaces, why_not))
 
     def follow(self) -> None:
         """Do what changes of paths ask for; nothing where there were none."""
         changes = self._engine.paths.take_changes()
-        if not changes:
+        if not changes and self._engine.tunnel_mtu == self._followed:
             return
+        self._followed = self._engine.tunnel_mtu
         by_id = {info.id: info for info in self._engine.peers.values()}
         for change in changes:
             if change.peer in by_id:
@@ -121,7 +132,7 @@ class MtuFollower:
         why_not = tap.why_not
         if why_not is None:
             try:
-                self._errands.set_tap_mtu(tap.name, mtu, tap.network.netns)
+                self._errands.set_tap_mtu(tap.name, mtu, tap.network.netns, tap.namespaces)
             except OSError as error:
                 why_not = error.strerror or str(error)
         if why_not is None:

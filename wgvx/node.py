@@ -315,7 +315,7 @@ class Node:
                 self.devices[port] = device
                 self._pump.add_port(port, device)
                 if isinstance(attach, TapAttach):
-                    self._mtus.add_tap(network, attach.name, mtu, self._why_kept(attach))
+                    self._follow_with(network, attach, mtu)
                 try:
                     device.open(partial(self._pump.refresh_port, port))
                 except PortError as error:
@@ -324,13 +324,16 @@ class Node:
         if self._port_maker is not None:
             self._port_maker.ready()
 
-    def _why_kept(self, tap: TapAttach) -> str | None:
-        """Why nobody can give a TAP another MTU once it is there; None where somebody can."""
-        if tap.name in self._passed:
-            return "it was passed in, and is not ours to change"
-        if self.namespace(None) is not None:
-            return "a rootless node has no power over it any more"
-        return None
+    def _follow_with(self, network: NetworkConfig, tap: TapAttach, mtu: int) -> None:
+        """Let a TAP's MTU follow the paths'."""
+        was_passed = tap.name in self._passed
+        self._mtus.add_tap(
+            network,
+            tap.name,
+            mtu,
+            namespaces=None if was_passed else self.namespace(network.netns),
+            why_not="it was passed in, and is not ours to change" if was_passed else None,
+        )
 
     def _announce(self) -> None:
         """Let the far bridges and neighbour tables know at once where our addresses are now."""

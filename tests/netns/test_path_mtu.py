@@ -214,12 +214,13 @@ def test_what_the_route_is_told_is_a_hint(lab: Lab) -> None:
     ours.stop()
 
 
-def test_a_rootless_node_keeps_its_tap_and_says_so(lab: Lab) -> None:
-    router, ours, theirs = started(lab, "go", 6, ("--rootless",))
+@pytest.mark.parametrize("options", [(), ("--confine", "none")])
+def test_a_rootless_node_s_follows_too(lab: Lab, options: tuple[str, ...]) -> None:
+    router, ours, theirs = started(lab, "go", 6, ("--rootless", *options))
     router.carry(SMALL)
     in_use(ours, theirs, CARRIED[6])
-    assert ours.process is not None
-    assert "keeps MTU 1350, and not 1290: a rootless node" in ours.process.stderr
+    link = ours.wgvx("exec", ours.name, "--", "ip", "link", "show", ours.tap).stdout
+    assert "mtu 1290 " in link
     ours.stop()
 
 

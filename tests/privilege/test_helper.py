@@ -79,6 +79,10 @@ def test_mtus_of_the_plan_s_taps_alone(planned: Planned) -> None:
         planned.refuses("mtu", tap=bad, mtu=1300)
     for mtu in (-1, 0, 67, 65407, "1300", None, True):
         planned.refuses("mtu", tap=["lo", None], mtu=mtu)
+    with Path("/proc/self/ns/net").open() as one:
+        planned.refuses("mtu", (one.fileno(),), tap=["lo", None], mtu=1300)
+        # That is no user namespace.
+        planned.refuses("mtu", (one.fileno(), one.fileno()), tap=["lo", None], mtu=1300)
     # It is asked for, and is not there.
     with pytest.raises(PortError, match="No such file"):
         planned.channel.ask("mtu", tap=["t0", "wgvx-no-such-netns"], mtu=1300)

@@ -67,6 +67,7 @@ class PathProbes:
         """By peer; those looked at longest ago come first."""
         self._active: set[int] = set()
         self._changes: list[Change] = []
+        self._lowest = 0
         self._next_look: int | None = None
         self._next_step: int | None = None
 
@@ -84,6 +85,7 @@ class PathProbes:
             if told != top:
                 self._changes.append(Change(peer, told, None))
         self._next_step = None
+        self._lowest = top
 
     def add(self, peer: int) -> None:
         """A new one. Nothing is known of its path."""
@@ -92,8 +94,11 @@ class PathProbes:
 
     def forget(self, peer: int) -> None:
         """One that is no more, or whose path is another one now."""
-        if self._paths.pop(peer, None) is not None:
+        path = self._paths.pop(peer, None)
+        if path is not None:
             self._dataplane.expect_echo(peer, b"", b"")
+            if path.told == self._lowest < self.top:
+                self._find_lowest()
         self._active.discard(peer)
 
     def mtu(self, peer: int) -> int | None:
@@ -103,7 +108,10 @@ class PathProbes:
 
     def lowest(self) -> int:
         """Of all paths that are known; ``top`` where none is."""
-        return min((path.search.mtu or self.top for path in self._paths.values()), default=self.top)
+        return self._lowest
+
+    def _find_lowest(self) -> None:
+        self._lowest = min((path.told for path in self._paths.values()), default=self.top)
 
     def hint(self, peer: int) -> None:
         """Something says that the path has changed: ask as soon as data is sent to the peer."""
@@ -190,6 +198,7 @@ class PathProbes:
         if carried != path.told:
             self._changes.append(Change(peer, path.told, path.search.mtu))
             path.told = carried
+            self._find_lowest()
 
     def _probe(self, peer: int, path: _Path, size: int, now: int) -> Reason | None:
         """Send one. Why not: TOO_BIG says something of the size, NO_ROUTE that the peer has no

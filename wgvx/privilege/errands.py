@@ -58,9 +58,11 @@ class Errands(Here):
         """Keep the bound of the stamps. Raises OSError."""
         write_bound(path, bound)
 
-    def set_tap_mtu(self, name: str, mtu: int, netns: str | None) -> None:
+    def set_tap_mtu(
+        self, name: str, mtu: int, netns: str | None, namespaces: Sequence[int] | None
+    ) -> None:
         """See :func:`wgvx.ports.tap_mtu.set_tap_mtu`."""
-        set_tap_mtu(name, mtu, netns)
+        set_tap_mtu(name, mtu, netns, namespaces)
 
     @property
     def looks_up_names(self) -> bool:
@@ -166,11 +168,13 @@ class HelpedErrands(Errands):
             return
         self._ask("stamp", bound=bound)
 
-    def set_tap_mtu(self, name: str, mtu: int, netns: str | None) -> None:
+    def set_tap_mtu(
+        self, name: str, mtu: int, netns: str | None, namespaces: Sequence[int] | None
+    ) -> None:
         if self._sealed:
-            self._ask("mtu", tap=[name, netns], mtu=mtu)
+            self._ask("mtu", namespaces or (), tap=[name, netns], mtu=mtu)
         else:
-            super().set_tap_mtu(name, mtu, netns)
+            super().set_tap_mtu(name, mtu, netns, namespaces)
 
     def connect_stream(self, path: Path) -> socket.socket:
         if not self._sealed:
@@ -205,10 +209,12 @@ class HelpedErrands(Errands):
         elif self.manager is not None:
             self._ask("notify", state=state, status=status)
 
-    def _ask(self, op: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
+    def _ask(
+        self, op: str, fds: Sequence[int] = (), **fields: Any
+    ) -> tuple[dict[str, Any], list[int]]:
         """Raises OSError, as the system would have."""
         try:
-            return self._helper.ask(op, **fields)
+            return self._helper.ask(op, fds, **fields)
         except PortError as error:
             raise OSError(errno.EIO, str(error)) from error
 

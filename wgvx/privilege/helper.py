@@ -16,7 +16,8 @@ From then on nobody is believed any more, and these are all the requests there a
   {"op": "datagram", "path": P}           ->  {}             [fd]  the same, by our own path
   {"op": "sockets", "port", "fwmark"}     ->  {"workers"}  [fd...] the node's UDP sockets, anew
   {"op": "mark", "fwmark": N}  [fd...]    ->  {}                   SO_MARK, on UDP sockets
-  {"op": "mtu", "tap": [NAME, NETNS], "mtu"} -> {}                 of a TAP of the plan
+  {"op": "mtu", "tap": T, "mtu"}  [fd...] ->  {}                   of [NAME, NETNS] of the plan, or
+                                                                   in a rootless node's namespaces
   {"op": "read"}                          ->  {}             [fd]  the node's file, see reader.py
   {"op": "notify", "state", "status"}     ->  {}                   tell the service manager
   {"op": "unmake"}                        ->  {}                   give adopted TAPs back
@@ -95,7 +96,7 @@ class Helper:
             case "mark":
                 return _mark(request["fwmark"], fds)
             case "mtu":
-                return _set_mtu(self._plan.taps, request["tap"], request["mtu"])
+                return _set_mtu(self._plan.taps, request["tap"], request["mtu"], fds)
             case "read":
                 return {}, [self._read(self._plan.config)]
             case "notify":
@@ -212,7 +213,12 @@ def _mark(fwmark: object, fds: Sequence[int]) -> Answer:
     return {}, []
 
 
-def _set_mtu(taps: Sequence[tuple[str, str | None]], tap: list[str | None], mtu: object) -> Answer:
+def _set_mtu(
+    taps: Sequence[tuple[str, str | None]],
+    tap: Sequence[str | None],
+    mtu: object,
+    namespaces: Sequence[int],
+) -> Answer:
     from wgvx.mtu import MAXIMUM_OVERLAY_MTU, MINIMUM_MTU
     from wgvx.ports.tap_mtu import set_tap_mtu
 
@@ -221,7 +227,9 @@ def _set_mtu(taps: Sequence[tuple[str, str | None]], tap: list[str | None], mtu:
         raise PortError("that is not the node's to ask for")
     if type(mtu) is not int or not MINIMUM_MTU <= mtu <= MAXIMUM_OVERLAY_MTU:
         raise ValueError("no MTU")
-    set_tap_mtu(str(name), mtu, netns)
+    if len(namespaces) not in (0, 2):
+        raise ValueError("no namespaces")
+    set_tap_mtu(str(name), mtu, netns, namespaces or None)
     return {}, []
 
 
