@@ -7,7 +7,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
-from manual.roff import Page, bold, escaped
+from manual.roff import Page, bold, escaped, italic
 from wgvx import __version__
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
@@ -40,7 +40,7 @@ def _block(page: Page, node: SyntaxTreeNode) -> None:
             page.paragraph(_inline(node.children[0]))
         case "fence":
             page.example(node.content)
-        case "bullet_list":
+        case "bullet_list" | "ordered_list":
             for item in node.children:
                 page.bullet(" ".join(_inline(block.children[0]) for block in item.children))
         case "table":
@@ -69,8 +69,10 @@ def _sentence(column: str, text: str) -> str:
 def _inline(node: SyntaxTreeNode) -> str:
     if node.type in ("code_inline", "strong"):
         return bold(_plain(node))
-    if node.type == "softbreak":
+    if node.type in ("softbreak", "hardbreak"):
         return " "
+    if node.type == "em":
+        return italic(_plain(node))
     if node.type == "link" and "://" in (target := str(node.attrs["href"])):
         return f"{_children(node)} <{escaped(target)}>"
     return escaped(node.content) if node.type == "text" else _children(node)
@@ -82,6 +84,6 @@ def _children(node: SyntaxTreeNode) -> str:
 
 def _plain(node: SyntaxTreeNode) -> str:
     """Without any markup."""
-    if node.type == "softbreak":
+    if node.type in ("softbreak", "hardbreak"):
         return " "
     return "".join(map(_plain, node.children)) if node.children else node.content
