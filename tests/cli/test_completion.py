@@ -164,6 +164,11 @@ def test_options_are_offered_behind_a_dash_only(home: Path) -> None:
     assert "--json" in offered("wgvx mtu -", environment(home), home)
 
 
+def test_what_a_command_behind_two_dashes_takes_is_not_ours(home: Path) -> None:
+    for line in ("wgvx up near -- ping -", "wgvx exec near -- "):
+        assert offered(line, environment(home), home) == []
+
+
 def test_files_of_keys_are_no_nodes(home: Path) -> None:
     assert offered("wgvx check near", environment(home), home) == ["nearby.toml"]
 

@@ -37,6 +37,8 @@ def complete(make_parser: Callable[[list[str]], tuple[argparse.ArgumentParser, C
     """
     line, point = os.environ.get("COMP_LINE", ""), os.environ.get("COMP_POINT", "0")
     words = split_line(line, int(point))[3][1:]
+    if "--" in words:
+        os._exit(1)  # COMMAND, of which we know nothing: a shell has its own for such a case
     parser, commands = make_parser(words)
     names = list(commands.choices)
     commands.add_parser("help").add_argument("topic", choices=names)
