@@ -87,10 +87,12 @@ class MtuFollower:
         """Where the way to a peer is another one, or the kernel was told of another MTU, by an ICMP
         error perhaps, which anybody may have sent: ask the peer.
         """
-        known = self._engine.paths.known()
-        if now < self._ask_at or not known:
+        if now < self._ask_at:
             return
         self._ask_at = now + ASK_EVERY
+        known = self._engine.paths.known()
+        if not known:
+            return
         with contextlib.suppress(OSError):
             self._netlink = self._netlink or Netlink()
         if self._netlink is None:
