@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -18,7 +19,13 @@ from tests.netns.traffic import assert_ping, copy_over_tcp, ping
 from tests.netns.vxlan_nodes import GoNode
 from tests.support.dataplanes import NATIVE_MISSING
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
+TOOLS = ("iptables", "tcpdump")
+MISSING = [tool for tool in TOOLS if shutil.which(tool) is None]
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(bool(MISSING), reason=f"missing: apt-get install -y {' '.join(MISSING)}"),
+]
 
 TUNNEL = 1420
 SMALL = 1440
