@@ -291,18 +291,18 @@ void fdb_remove_port(struct fdb *fdb, uint32_t port)
     erase_at(fdb, &fdb->table.learned, &here, true);
 }
 
-size_t fdb_flush(struct fdb *fdb, const struct place *vtep, bool static_too)
+size_t fdb_flush(struct fdb *fdb, const struct place *place, bool static_too)
 {
     size_t before = fdb_entry_count(fdb);
-    if (vtep)
-        erase_at(fdb, &fdb->table.learned, vtep, false);
+    if (place)
+        erase_at(fdb, &fdb->table.learned, place, !place->vtep_length);
     else
         fdb_table_erase_learned(&fdb->table);
     if (static_too) {
-        erase_at(fdb, &fdb->table.fixed, vtep, false);
+        erase_at(fdb, &fdb->table.fixed, place, false);
         for (struct group *group = fdb->groups.flood.next, *next; group; group = next) {
             next = group->next;
-            fdb_groups_delete(&fdb->groups, group, vtep);
+            fdb_groups_delete(&fdb->groups, group, place);
         }
     }
     size_t gone = before - fdb_entry_count(fdb);

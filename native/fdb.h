@@ -73,7 +73,7 @@ bool fdb_has_group(const struct fdb *, const uint8_t *mac);
 void fdb_set(struct fdb *, const struct fdb_settings *);
 int fdb_add(struct fdb *, const uint8_t *mac, const struct place *vtep, struct place *replaced);
 bool fdb_delete(struct fdb *, const uint8_t *mac, const struct place *vtep /* or NULL */);
-size_t fdb_flush(struct fdb *, const struct place *vtep /* or NULL */, bool static_too);
+size_t fdb_flush(struct fdb *, const struct place * /* or NULL */, bool static_too);
 bool fdb_add_permanent(struct fdb *, const uint8_t *mac, uint32_t port);
 void fdb_remove_port(struct fdb *, uint32_t port);
 

@@ -154,6 +154,15 @@ void wgvx_set_blocked(wgvx *dp, uint32_t id, bool blocked)
     unlock_all(dp);
 }
 
+void wgvx_forget_port(wgvx *dp, uint32_t id)
+{
+    lock_all(dp);
+    struct port *port = map_get(&dp->ports, id);
+    if (port)
+        fdb_flush(port->network->fdb, &(struct place){.port = id}, false);
+    unlock_all(dp);
+}
+
 bool wgvx_add_port(wgvx *dp, uint32_t vni, uint32_t id, const uint8_t *mac)
 {
     struct port *port = calloc(1, sizeof *port);

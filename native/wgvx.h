@@ -220,6 +220,9 @@ bool wgvx_set_network(wgvx *, uint32_t vni, const wgvx_network_settings *);
 bool wgvx_set_group(wgvx *, uint32_t vni, const uint8_t *mac, const wgvx_place *places,
                     uint32_t count);
 void wgvx_set_blocked(wgvx *, uint32_t port, bool blocked);
+
+/* What was learned on a port. */
+void wgvx_forget_port(wgvx *, uint32_t port);
 bool wgvx_add_port(wgvx *, uint32_t vni, uint32_t port, const uint8_t *mac); /* or NULL */
 
 typedef struct {

@@ -112,6 +112,8 @@ static void edit_network(struct node *node, struct bytes *from)
         break;
     case 2:
         wgvx_set_blocked(node->dp, 1 + (more & 3), what & 16);
+        if (what & 32)
+            wgvx_forget_port(node->dp, 1 + (more & 3));
         break;
     default:
         memcpy(frame, mac, what & 16 ? 6 : 0);

@@ -28,6 +28,7 @@ class Node:
         self.blocked: set[int] = set()
         self.blockings = 0
         self.said: list[str] = []
+        self.forgot: list[int | bytes] = []
         self.is_deaf = False
         self.is_down = False
         self.lan = {self}
@@ -50,6 +51,14 @@ class Node:
         """As the data plane's."""
         (self.blocked.add if blocked else self.blocked.discard)(port)
         self.blockings += blocked
+
+    def forget_port(self, port: int) -> None:
+        """As the data plane's."""
+        self.forgot.append(port)
+
+    def fdb_flush(self, _: int, vtep: bytes) -> None:
+        """As the data plane's."""
+        self.forgot.append(vtep)
 
     def send_frame(self, _: int, to: Forwarding, frame: bytes, __: int) -> None:
         """As the data plane's, to ports."""

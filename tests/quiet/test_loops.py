@@ -71,7 +71,9 @@ def test_a_probe_leaves_by_each_port_alone_again_and_again(site: Site) -> None:
 
 def test_back_from_a_vtep_blocks_the_port_that_it_left_by(site: Site) -> None:
     probe = probes(site)[SECOND_PORT]
-    assert site.arrives(probe) == ({}, [])
+    frames, vteps = site.arrives(probe)
+    assert vteps == [2, 3]  # They are told that stations have moved.
+    assert all(loop_probe.is_moved(frame) for (frame,) in frames.values())
     assert is_blocked(site, SECOND_PORT)
     assert site.arrives(frame_to(BROADCAST, 9))[0] == {PORT: [frame_to(BROADCAST, 9)]}
     assert site.said == [
@@ -94,7 +96,7 @@ def test_back_from_a_vtep_blocks_the_port_that_it_left_by(site: Site) -> None:
 
 @pytest.mark.parametrize(("left", "came"), [(PORT, SECOND_PORT), (SECOND_PORT, PORT)])
 def test_between_two_ports_the_later_is_blocked(site: Site, left: int, came: int) -> None:
-    assert site.enters(probes(site)[left], came) == ({}, [])
+    site.enters(probes(site)[left], came)
     assert is_blocked(site, SECOND_PORT)
     assert not site.enters(frame_to(BROADCAST, US), PORT)[0]
     assert site.enters(frame_to(BROADCAST, US), PORT)[1] == [2, 3]
@@ -146,7 +148,11 @@ def test_others_probes_go_on_and_end(site: Site) -> None:
     (onward,) = frames[SECOND_PORT]
     probe = loop_probe.parse(onward)
     assert probe is not None
-    assert (probe.hops, probe.carrier, probe.node) == (loop_probe.MAX_HOPS - 1, bytes(8), HIGHER)
+    assert (probe.hops, probe.carrier, probe.node) == (
+        loop_probe.MAX_HOPS - 1,
+        bytes(7) + bytes((VNI,)),
+        HIGHER,
+    )
     assert probe.is_made_with(OTHERS_KEY)
     assert onward[6:12] == from_other()[6:12]
     assert site.arrives(from_other())[0].keys() == {PORT, SECOND_PORT}
@@ -159,6 +165,29 @@ def test_others_probes_do_not_pass_a_blocked_port(site: Site) -> None:
     site.arrives(probes(site)[SECOND_PORT])
     assert site.enters(from_other(), SECOND_PORT) == ({}, [])
     assert site.arrives(from_other())[0].keys() == {PORT}
+
+
+def test_a_blocked_ports_stations_are_forgotten_here(site: Site) -> None:
+    site.enters(frame_to(BROADCAST, 9), SECOND_PORT)
+    assert site.enters(frame_to(9, US)) == ({SECOND_PORT: [frame_to(9, US)]}, [])
+    site.arrives(probes(site)[SECOND_PORT])
+    assert site.enters(frame_to(9, US)) == ({}, [2, 3])
+
+
+def test_a_vteps_stations_are_forgotten_when_it_says_so(site: Site) -> None:
+    for vtep in (2, 3):
+        site.arrives(frame_to(BROADCAST, 10 + vtep), vtep)
+    moved = loop_probe.moved(from_other())
+    assert site.enters(moved, PORT) == ({}, [])
+    assert site.enters(frame_to(12, US))[1] == [2]
+    assert site.arrives(moved, 2) == ({}, [])
+    assert site.enters(frame_to(12, US))[1] == [2, 3]
+    assert site.enters(frame_to(13, US))[1] == [3]
+    for _ in range(11):
+        site.arrives(moved, 2)
+    site.arrives(frame_to(BROADCAST, 12), 2)
+    site.arrives(moved, 2)
+    assert site.enters(frame_to(12, US))[1] == [2]
 
 
 def test_what_was_recorded_is_worth_nothing(site: Site) -> None:
@@ -180,7 +209,7 @@ def test_a_changed_probe_blocks_nothing(data: st.DataObject) -> None:
     said = loop_probe.parse(changed)
     # Hops and carrier are not under the tag, as they change on the way.
     ours = said is not None and said._replace(hops=0, carrier=b"") == _stripped(frame)
-    waits = ours and said is not None and said.carrier > bytes(8)
+    waits = ours and said is not None and said.carrier > bytes(7) + bytes((VNI,))
     assert bool(site.said) == (ours and not waits)
 
 
@@ -272,6 +301,9 @@ def test_the_cable_taken_away_opens_it(lans: Make) -> None:
     lab.run(12)
     assert not higher.blocked
     assert higher.blockings == 1
+    # Who had stations by way of the other hears that they may be anywhere.
+    assert higher.forgot == [PORT, lower.address]
+    assert lower.forgot == [higher.address, PORT]
 
 
 def test_the_other_node_gone_opens_it(lans: Make) -> None:

@@ -363,6 +363,10 @@ class DataPlane(Sessions, ABC):
         """Let nothing in from a port, nor out to it, but loop probes; or again."""
 
     @abstractmethod
+    def forget_port(self, port: int) -> None:
+        """Forget the stations that were learned on a port."""
+
+    @abstractmethod
     def set_group(self, vni: int, mac: bytes, members: Forwarding | None) -> None:
         """Send frames to a group to these alone; with None everywhere, as at first. The zero group
         of a family (wgvx/vxlan/ethernet.py): those to its groups that nothing was said of. Groups

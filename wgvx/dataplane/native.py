@@ -385,6 +385,9 @@ class NativeDataPlane(WorkerDataPlane):
     def set_blocked(self, port: int, blocked: bool) -> None:
         lib.wgvx_set_blocked(self._plane, port, blocked)
 
+    def forget_port(self, port: int) -> None:
+        lib.wgvx_forget_port(self._plane, port)
+
     def set_group(self, vni: int, mac: bytes, members: Forwarding | None) -> None:
         _enough(lib.wgvx_set_group(self._plane, vni, mac, *pack_forwarding(members)))
 

@@ -66,6 +66,9 @@ class ReferenceNetworks(DataPlane):
     def set_blocked(self, port: int, blocked: bool) -> None:
         self.network_of_port[port].vtep.set_blocked(port, blocked)
 
+    def forget_port(self, port: int) -> None:
+        self.network_of_port[port].vtep.fdb.forget_port(port)
+
     def set_group(self, vni: int, mac: bytes, members: Forwarding | None) -> None:
         self.networks[vni].vtep.set_group(mac, members)
 

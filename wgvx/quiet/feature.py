@@ -34,6 +34,12 @@ class Bridge(Protocol):
     def set_blocked(self, port: int, blocked: bool) -> None:
         """Let nothing in from a port, nor out to it, but loop probes; or again."""
 
+    def forget_port(self, port: int) -> None:
+        """Forget the stations that were learned on a port."""
+
+    def fdb_flush(self, vni: int, vtep: bytes | None = None) -> int:
+        """Forget those learned from a VTEP, or all of them; returns how many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:

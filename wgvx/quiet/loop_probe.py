@@ -21,6 +21,7 @@ MAX_HOPS = 16
 NOBODY = bytes(8)
 """As carrier: no node that detects loops had a part in it."""
 
+_MOVED = b"move"
 _LAYOUT = struct.Struct("!4sBBIII8s8s12s")
 _TAGGED = struct.Struct("!III8s")
 _MAGIC = b"loop"
@@ -69,6 +70,18 @@ def parse(data: bytes) -> Probe | None:
     if magic != _MAGIC or version != _VERSION:
         return None
     return Probe(vni, port, sequence, node, hops, carrier, tag)
+
+
+def moved(data: bytes) -> bytes:
+    """Another frame to the group, with the source of ``data``: the stations that were behind its
+    sender are elsewhere now.
+    """
+    return data[:HEADER_LENGTH] + (_MOVED + bytes((_VERSION,))).ljust(_LAYOUT.size, b"\0")
+
+
+def is_moved(data: bytes) -> bool:
+    """Whether this is such a one."""
+    return data[HEADER_LENGTH : HEADER_LENGTH + 5] == _MOVED + bytes((_VERSION,))
 
 
 def source_mac(probe: Probe, key: bytes) -> bytes:

@@ -11,13 +11,16 @@ ports, and whoever detects loops looks at it before anything else is done with a
 - **Others'** are carried on like any multicast, each time with one hop less, and with our identity
   in them if it is the greatest so far; but not from a blocked port, nor to one. We do nothing else
   about them: who made them cannot be checked.
-- **One blocked port opens a loop.** Of two nodes that both find it, the one with the greater
-  identity blocks at once. The other knows of it by the ``carrier`` in what comes back: it waits,
-  and blocks only if that goes on. Where whoever carried it does not detect loops, like the
-  kernel's VXLAN device, there is nobody to wait for.
+- **One blocked port opens a loop.** Of all that find it, each network of a node for itself, the one
+  with the greatest identity blocks at once. The others know of it by the ``carrier`` in what comes
+  back: they wait, and block only if that goes on. Where whoever carried it does not detect loops,
+  like the kernel's VXLAN device, there is nobody to wait for.
 - **A blocked port goes on probing**, and is opened when nothing has come back for a while: three
   probes at first, twice as long each time that the loop is soon there again, five minutes at most.
   So when the way through the other node fails, this one is used again.
+- **Stations have moved**, all at once, when a port is blocked, or when others' probes are heard on
+  a port no more: what was learned there is forgotten, and the other VTEPs are told to forget what
+  they have learned from us, as with spanning tree's topology change. The tunnel vouches for us.
 - **No loop, and not taken for one**: a redundant link that spanning tree keeps closed, as no frame
   passes it; several networks on one LAN, as long as what leaves by one does not come back to it.
 - **Not found**: a loop through a bridge that forwards broadcasts but not our group. Nothing is
@@ -37,6 +40,7 @@ from typing import Any
 from wgvx.quiet import loop_probe
 from wgvx.quiet.feature import Feature, Surroundings
 from wgvx.quiet.loop_probe import Probe
+from wgvx.vxlan.bucket import Bucket
 from wgvx.vxlan.fdb import Local, Remote
 from wgvx.vxlan.vtep import Forwarding
 from wgvx.vxlan.watch import Watch
@@ -50,6 +54,8 @@ WAIT = 3 * INTERVAL
 """For the other node to block, where it is its turn."""
 SHORTEST_HOLD = 7 * _SECOND
 LONGEST_HOLD = 300 * _SECOND
+MOVES_A_SECOND = 10
+"""Of other VTEPs' stations, that are heeded."""
 """How long nothing must have come back before a port is opened."""
 RELAPSE = 2 * LONGEST_HOLD
 """A port that is blocked again within that was opened too early."""
@@ -61,6 +67,8 @@ class _PortState:
 
     sequence: int = 0
     """Of its last probe."""
+    others: int | None = None
+    """When others' probes were last heard on it."""
     since: int = 0
     """When the first of those came back that have come back ever since."""
     heard: int | None = None
@@ -82,6 +90,7 @@ class LoopDetection(Feature):
     def __init__(self, around: Surroundings) -> None:
         super().__init__(around)
         self._key = around.random(32)
+        self._identity = around.identity[:5] + around.vni.to_bytes(3, "big")
         self._interval = INTERVAL + around.identity[0] * 1_000_000
         self._due = 0
         self._ports: dict[int, _PortState] = {}
@@ -89,11 +98,14 @@ class LoopDetection(Feature):
         self._returned = 0
         self._ignored = 0
         self._blockings = 0
+        self._moves = Bucket()
 
     def handle(self, origin: Local | Remote, frame: bytes, now: int) -> bool:
         """A probe. It is ours, or goes on changed, or not at all: it is always dealt with."""
         probe = loop_probe.parse(frame)
-        if probe is None:
+        if loop_probe.is_moved(frame):
+            self._forget(origin, now)
+        elif probe is None:
             self._ignored += 1
         elif probe.is_made_with(self._key):
             self._came_back(probe, origin, now)
@@ -112,12 +124,13 @@ class LoopDetection(Feature):
             state = self._ports.setdefault(port, _PortState())
             if state.is_blocked and now - (state.heard or 0) >= state.hold:
                 self._open(port, state, now)
+            if state.others is not None and now - state.others > WAIT:
+                state.others = None
+                self._tell_moved(port, now)
             state.sequence += 1
             self._sent += 1
+            frame = self._probe(port, state)
             around = self._around
-            frame = loop_probe.frame(
-                Probe(around.vni, port, state.sequence, around.identity), self._key
-            )
             around.bridge.send_frame(around.vni, Forwarding((port,), ()), frame, now)
 
     def close(self, now: int) -> None:  # noqa: ARG002
@@ -146,13 +159,19 @@ class LoopDetection(Feature):
             "probes_ignored": self._ignored,
         }
 
+    def _probe(self, port: int, state: _PortState) -> bytes:
+        probe = Probe(self._around.vni, port, state.sequence, self._identity)
+        return loop_probe.frame(probe, self._key)
+
     def _carry(self, probe: Probe, origin: Local | Remote, frame: bytes, now: int) -> None:
         here = self._ports.get(origin.port) if isinstance(origin, Local) else None
         if probe.hops <= 1 or (here is not None and here.is_blocked):
             self._ignored += 1
             return
+        if here is not None:
+            here.others = now
         around = self._around
-        onward = loop_probe.carried(frame, probe, around.identity)
+        onward = loop_probe.carried(frame, probe, self._identity)
         around.bridge.forward_frame(around.vni, origin, onward, now)
 
     def _came_back(self, probe: Probe, origin: Local | Remote, now: int) -> None:
@@ -166,19 +185,34 @@ class LoopDetection(Feature):
         if state.heard is None or now - state.heard > WAIT:
             state.since = now
         state.heard = now
-        theirs = probe.carrier > self._around.identity
+        theirs = probe.carrier > self._identity
         if not state.is_blocked and (not theirs or now - state.since >= WAIT):
             self._block(port, state, self._way(probe.port, origin), now)
+
+    def _tell_moved(self, port: int, now: int) -> None:
+        around = self._around
+        around.bridge.forget_port(port)
+        told = loop_probe.moved(self._probe(port, self._ports[port]))
+        around.bridge.forward_frame(around.vni, Local(port), told, now)
+
+    def _forget(self, origin: Local | Remote, now: int) -> None:
+        """A VTEP says that its stations have moved. On a LAN anybody could."""
+        if isinstance(origin, Remote) and self._moves.take(MOVES_A_SECOND, 1, now):
+            self._around.bridge.fdb_flush(self._around.vni, origin.vtep)
+        else:
+            self._ignored += 1
 
     def _block(self, port: int, state: _PortState, way: str, now: int) -> None:
         relapsed = state.opened is not None and now - state.opened < RELAPSE
         state.hold = min(2 * state.hold, LONGEST_HOLD) if relapsed else SHORTEST_HOLD
         state.is_blocked = True
+        state.others = None
         state.blocked_at = now
         state.way = way
         self._blockings += 1
         around = self._around
         around.bridge.set_blocked(port, True)
+        self._tell_moved(port, now)
         around.say(
             f"network {around.vni}: a loop: {way}; {self._called(port)} is blocked until that ends"
         )

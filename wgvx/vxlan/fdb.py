@@ -221,6 +221,11 @@ class Fdb:
         here = Local(port)
         for mac in [m for m, where in self._fixed.items() if where == here]:
             del self._fixed[mac]
+        self.forget_port(port)
+
+    def forget_port(self, port: int) -> None:
+        """Drop the learned rows of ``port``."""
+        here = Local(port)
         for mac in [m for m, entry in self._learned.items() if entry.where == here]:
             del self._learned[mac]
 

@@ -178,6 +178,14 @@ class ForwardFrame:
 
 
 @dataclass(frozen=True)
+class ForgetPort:
+    port: int
+
+    def run(self, twins: Twins) -> None:
+        twins.both("forget_port", pick(self.port, twins.ports))
+
+
+@dataclass(frozen=True)
 class SendFrame:
     """A frame to some places alone."""
 
@@ -245,6 +253,7 @@ node_edits: st.SearchStrategy[Step] = st.one_of(
     st.builds(SetNetwork, st.builds(lambda vni, one: replace(one, vni=vni), vnis, networks)),
     st.builds(AddPort, vnis, st.none() | st.just(mac(0))),
     st.builds(SetBlocked, numbers, st.booleans()),
+    st.builds(ForgetPort, numbers),
     st.builds(
         SetGroup,
         vnis,
