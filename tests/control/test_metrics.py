@@ -104,7 +104,7 @@ def test_it_says_what_show_says(run: Run, tmp_path: Path) -> None:
 
 
 def test_the_manual_and_the_dashboard_speak_of_what_there_is(run: Run, tmp_path: Path) -> None:
-    features = "suppress = true\nsnooping = true\n"
+    features = "suppress = true\nsnooping = true\nloop_detection = true\n"
 
     async def scenario() -> None:
         async with running(config(tmp_path, 1, peer(2), NETWORK + features)) as node:

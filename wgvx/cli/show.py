@@ -168,8 +168,14 @@ def _quiet(network: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "quiet", quiet.words(settings)
     for feature in quiet.FEATURES:
         if seen := settings.get(feature):
-            counts = (f"{count} {what}" for what, count in seen.items() if type(count) is int)
+            counts = (
+                f"{count} {what.replace('_', ' ')}"
+                for what, count in seen.items()
+                if type(count) is int
+            )
             yield feature.replace("_", " "), ", ".join(counts)
+    for port in (settings.get("loop_detection") or {}).get("blocked", ()):
+        yield "blocked", f"{port['port']} for {port['seconds']} s: {port['way']}"
 
 
 def _state(port: dict[str, Any], *, is_down: bool) -> str:

@@ -223,6 +223,18 @@ def _filled(family: CounterMetricFamily | GaugeMetricFamily, samples: Samples) -
 
 _QUIET: Final = (
     (
+        *(_gauges, "loop_detection", "blocked_ports", "wgvx_network_blocked_ports"),
+        "Ports that are blocked because of a loop; where loop_detection is on.",
+    ),
+    (
+        *(_counters, "loop_detection", "blockings", "wgvx_network_port_blockings"),
+        "How often a port was blocked because of a loop.",
+    ),
+    (
+        *(_counters, "loop_detection", "probes_returned", "wgvx_network_loop_probes_returned"),
+        "Loop probes of this node that came back.",
+    ),
+    (
         *(_gauges, "snooping", "groups", "wgvx_network_groups"),
         "Multicast groups that somebody listens to; where snooping is on.",
     ),
