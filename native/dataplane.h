@@ -223,6 +223,7 @@ struct lane {
     const struct members *only; /* in place of everywhere; NULL but in wgvx_forward_frame() */
 
     uint64_t now;           /* of the burst */
+    struct capture *capture; /* copies of what passes; NULL: nobody looks */
     int sockets[2];         /* IPv4, IPv6; -1 for none */
     struct worker *worker;  /* its buffers; NULL for Python's */
     struct sender *sender;
@@ -267,6 +268,8 @@ struct wgvx {
     bool gso; /* UDP_SEGMENT is used, until the system refuses it */
     uint32_t gso_segments;
     const char *aead_name;
+    uint8_t capture_kinds; /* WGVX_CAPTURE_FRAMES, WGVX_CAPTURE_DATAGRAMS */
+    uint32_t capture_snaplen;
 };
 
 /* --- locks ------------------------------------------------------------------------------------- */
@@ -456,6 +459,17 @@ void flush(struct lane *);
 void clear_messages(struct lane *);
 /* A burst begins: what the last one found is no longer known to be so. */
 void begin_burst(struct lane *);
+
+/* --- capture.c --------------------------------------------------------------------------------- */
+
+/* While somebody looks: where lane->capture is. `what` is WGVX_FRAME_IN and so on. */
+void capture_frame(struct lane *, uint8_t what, uint32_t port, const uint8_t *frame,
+                   uint32_t length);
+void capture_datagram(struct lane *, uint8_t what, const wgvx_endpoint *, uint8_t tos,
+                      const uint8_t *data, uint32_t length);
+/* What a thread's copies need, if there are to be any; false without memory. */
+bool capture_begin(struct lane *);
+void capture_end(struct lane *);
 
 /* --- socket.c, ports.c ------------------------------------------------------------------------- */
 

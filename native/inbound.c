@@ -386,6 +386,8 @@ uint32_t receive(struct lane *lane, uint8_t *data, uint32_t length, uint32_t siz
     lane->stopped = false;
     do {
         uint32_t left = length - done, one = left < size ? left : size;
+        if (lane->capture)
+            capture_datagram(lane, WGVX_DATAGRAM_IN, endpoint, tos, data + done, one);
         enum reason reason = receive_one(lane, data + done, one, endpoint, tos, now);
         if (reason != PASSED)
             drop(lane, reason);

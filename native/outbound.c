@@ -259,6 +259,8 @@ void transmit(struct lane *lane, struct port *port, const struct vnet_header *he
     static const struct vnet_header none;
     struct segments segments;
     bool watched = false;
+    if (lane->capture)
+        capture_frame(lane, WGVX_FRAME_IN, port->id, frame, length);
     if (!segments_begin(&segments, header ? header : &none, frame, length)) {
         drop(lane, length < ETHERNET_HEADER ? SHORT_FRAME : INNER_MALFORMED);
         return;

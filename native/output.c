@@ -109,6 +109,9 @@ void send_message(struct lane *lane, struct peer *peer, const wgvx_endpoint *end
     run->count++;
     run->bytes += length;
     run->closed = length < run->size;
+    if (lane->capture)
+        capture_datagram(lane, WGVX_DATAGRAM_OUT, &run->endpoint, tos,
+                         lane->arena + lane->arena_used, length);
     lane->arena_used += length;
     if (lane->fused && (lane->arena_used >= FUSED_FULL || lane->messages.count >= MAX_MESSAGES))
         flush_messages(lane);
@@ -120,6 +123,8 @@ void send_frame(struct lane *lane, struct port *port, const struct frame *frame)
     if (!out)
         return;
     *out = (struct frame_out){*frame, port};
+    if (lane->capture)
+        capture_frame(lane, WGVX_FRAME_OUT, port->id, frame->data, frame->length);
     if (lane->fused && lane->frames.count >= MAX_FRAMES)
         flush_frames(lane);
 }

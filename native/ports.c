@@ -124,6 +124,8 @@ void send_finished(struct lane *lane, struct port *port, const struct vnet_heade
             keep_frame(lane, port, &out);
             continue;
         }
+        if (lane->capture)
+            capture_frame(lane, WGVX_FRAME_OUT, port->id, out.data, out.length);
         coalesce_begin(lane->joined, &out);
         write_joined(lane, port, lane->joined);
     }

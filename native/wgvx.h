@@ -97,6 +97,30 @@ void wgvx_clear(wgvx *);
 /* Bring over what workers left for Python. */
 void wgvx_collect(wgvx *);
 
+/* --- what passes, for those who look ------------------------------------------------------------ */
+
+/* The bits of wgvx.dataplane.captured.Capture, and the numbers of its Passed. */
+enum { WGVX_CAPTURE_FRAMES = 1, WGVX_CAPTURE_DATAGRAMS = 2 };
+enum { WGVX_FRAME_IN, WGVX_FRAME_OUT, WGVX_DATAGRAM_IN, WGVX_DATAGRAM_OUT };
+
+/* `captured` bytes of its `length` follow, and padding to a multiple of 8. */
+typedef struct {
+    uint64_t at;
+    uint32_t length, captured;
+    uint32_t port; /* a frame's */
+    uint8_t what, tos;
+    wgvx_endpoint endpoint; /* a datagram's */
+} wgvx_captured;
+
+/* Copy what passes from now on, of each no more than `snaplen` bytes; 0: nothing any more. False
+ * without memory. */
+bool wgvx_set_capture(wgvx *, uint8_t kinds, uint32_t snaplen);
+/* How many bytes there are to take now. */
+uint32_t wgvx_captured_bytes(wgvx *);
+/* Copies, by thread, as far as there is room for all of a thread's; how many bytes, and how many more
+ * packets there were that a thread had no room for. The rest stays. */
+uint32_t wgvx_take_captured(wgvx *, uint8_t *out, uint32_t room, uint64_t *lost);
+
 /* --- life -------------------------------------------------------------------------------------- */
 
 /* NULL where there is no memory, or no such AEAD library; NULL takes the best. */

@@ -71,7 +71,7 @@ struct lane *lane_new(struct wgvx *dp, uint32_t number, const char *aead)
     if (number)
         ready = ready && lane->worker && lane->worker->rx && lane->worker->tap &&
                 lane->worker->epoll >= 0;
-    if (!ready) {
+    if (!ready || !capture_begin(lane)) {
         lane_free(lane);
         return NULL;
     }
@@ -90,6 +90,7 @@ void lane_free(struct lane *lane)
         free(lane->kept.items[i]);
     if (lane->aead.library)
         aead_stop(&lane->aead);
+    capture_end(lane);
     macs_free(lane->macs);
     worker_free(lane->worker);
     free(lane->scratch);

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.dataplane.rig import MTU, SECOND, START, US, Peer, mac, tunnel
 from tests.support.segmenter import ContradictionError, VnetHeader, segment
+from wgvx.dataplane.captured import Capture
 from wgvx.dataplane.interface import Burst, Datagram, DataPlane, Network
 from wgvx.dataplane.reference import ReferenceDataPlane
 from wgvx.drops import Reason
@@ -98,6 +99,7 @@ class Twins:
         self.both("set_forward", forward)
         self.both("set_mtu", MTU)
         self.both("set_public_key", PUBLIC_KEY)
+        self.both("set_capture", Capture.FRAMES | Capture.DATAGRAMS, 4096)
         for network in NETWORKS:
             self.add_network(network)
             self.add_port(network.vni, mac(US))
@@ -139,6 +141,7 @@ class Twins:
 
     def transmit_large(self, port: int, header: VnetHeader, frame: bytes) -> None:
         """A super-frame, which the reference is given cut."""
+        self.check_captured()
         got = self.native.transmit_large(port, header.pack(), frame, self.now)
         try:
             cut = segment(header, frame)
@@ -160,6 +163,7 @@ class Twins:
         assert _by_port(pieces) == _by_port(wanted.frames)
         self.native.delivered.clear()
         self.native.joined.clear()
+        self.check_captured(Capture.DATAGRAMS)
         self._forward(got)
 
     def _check_joined(self) -> None:
@@ -176,6 +180,7 @@ class Twins:
         self.both("take")
         self._check_joined()
         self.both("drops")
+        self.check_captured()
         for vni in self.networks:
             self.both("fdb_rows", vni, self.now)
             self.both("fdb_moves", vni)
@@ -188,6 +193,23 @@ class Twins:
         for number in range(1, self._next_peer + 1):
             for family in (4, 6):
                 self.both("route", tunnel(number, family))
+
+    def check_captured(self, kinds: Capture = Capture.FRAMES | Capture.DATAGRAMS) -> None:
+        """The same passed, at whatever time it was; frames are not the same where only the native
+        one has had them large.
+        """
+        taken = []
+        for plane in (self.reference, self.native):
+            copies, lost = plane.take_captured()
+            assert lost == 0
+            taken.append(
+                [
+                    copy._replace(at=0)
+                    for copy in copies
+                    if Capture.FRAMES in kinds or not copy.what.is_frame
+                ]
+            )
+        assert taken[0] == taken[1]
 
     # --- the world around them ---------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from wgvx.dataplane.captured import Capture, Captured
 from wgvx.drops import Reason
 from wgvx.vxlan.fdb import Local, Remote, Row
 from wgvx.vxlan.limits import UNLIMITED, Limits
@@ -270,6 +271,16 @@ class DataPlane(Sessions, ABC):
     @abstractmethod
     def age(self, now: int) -> None:
         """Take out what is too old: called every ten seconds or so, it only frees memory."""
+
+    @abstractmethod
+    def set_capture(self, kinds: Capture, snaplen: int) -> None:
+        """Copy what passes from now on, of each no more than ``snaplen`` bytes."""
+
+    @abstractmethod
+    def take_captured(self) -> tuple[list[Captured], int]:
+        """What was copied since the last call, the oldest first, and how many there was no room
+        for: CAPTURE_ROOM bytes a thread.
+        """
 
     # --- peers -------------------------------------------------------------------------------
 

@@ -14,9 +14,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, takewhile
+from operator import attrgetter
 from typing import Any
 
 from wgvx import _native  # type: ignore[attr-defined]
+from wgvx.dataplane.captured import Capture, Captured
 from wgvx.dataplane.interface import (
     Burst,
     Datagram,
@@ -32,6 +34,7 @@ from wgvx.dataplane.native_types import (
     pack_forwarding,
     pack_places,
     pack_settings,
+    unpack_captured,
     unpack_endpoint,
     unpack_move,
     unpack_row,
@@ -49,6 +52,9 @@ from wgvx.wireguard.noise import TransportKeys
 from wgvx.wireguard.sessions import CookieDemand, Endpoint, Event, HandshakeMessage, Stamps
 
 lib: Any = _native.lib
+
+SPARE = 65536
+"""Bytes of copies that may come while the others are taken."""
 
 _REASONS = {reason: number for number, reason in enumerate(Reason)}
 
@@ -283,6 +289,16 @@ class NativeDataPlane(WorkerDataPlane):
 
     def set_forward(self, forward: bool) -> None:
         lib.wgvx_set_forward(self._plane, forward)
+
+    def set_capture(self, kinds: Capture, snaplen: int) -> None:
+        _enough(lib.wgvx_set_capture(self._plane, kinds.value, snaplen))
+
+    def take_captured(self) -> tuple[list[Captured], int]:
+        # Workers go on meanwhile, and what is then too much for this is there the next time.
+        size = lib.wgvx_captured_bytes(self._plane) + SPARE
+        room, lost = ffi.new("uint8_t[]", size), ffi.new("uint64_t *")
+        used = lib.wgvx_take_captured(self._plane, room, size, lost)
+        return sorted(unpack_captured(room, used), key=attrgetter("at")), int(lost[0])
 
     def drops(self) -> dict[Reason, int]:
         counts = ffi.new("uint64_t[]", len(Reason))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from wgvx import _native  # type: ignore[attr-defined]
+from wgvx.dataplane.captured import Captured, Passed
 from wgvx.dataplane.interface import Network, Watched
 from wgvx.vxlan.fdb import Local, Remote, Row, State
 from wgvx.vxlan.moves import Move
@@ -14,6 +15,7 @@ from wgvx.wireguard.sessions import Endpoint
 
 ffi: Any = _native.ffi
 
+_WHATS = tuple(Passed)
 _STATES = (State.DYNAMIC, State.STATIC, State.LOCAL)
 
 
@@ -96,3 +98,22 @@ def unpack_watched(watched: Any) -> Watched:
     """A frame that its network watches."""
     origin = _where(watched.vtep, watched.vtep_length, watched.port)
     return Watched(int(watched.vni), origin, bytes(ffi.buffer(watched.data, watched.length)))
+
+
+def unpack_captured(room: Any, used: int) -> Iterator[Captured]:
+    """Copies of what passed, one behind the other in ``used`` bytes of ``room``."""
+    size = ffi.sizeof("wgvx_captured")
+    at = 0
+    while at < used:
+        head = ffi.cast("wgvx_captured *", room + at)
+        what = _WHATS[head.what]
+        yield Captured(
+            int(head.at),
+            what,
+            int(head.length),
+            bytes(ffi.buffer(room + at + size, head.captured)),
+            int(head.port),
+            None if what.is_frame else unpack_endpoint(head.endpoint),
+            int(head.tos),
+        )
+        at += size + (head.captured + 7 & ~7)

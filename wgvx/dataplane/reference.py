@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from wgvx.dataplane.captured import Capture, CaptureBuffer, Captured, Passed
 from wgvx.dataplane.interface import Burst, Datagram, PeerCounters, Watched
 from wgvx.dataplane.peer import PeerState
 from wgvx.dataplane.rare import RarePackets
@@ -56,11 +57,14 @@ class ReferenceDataPlane(ReferenceNetworks):
         self._allowed_ips = AllowedIps()
 
         self._rare = RarePackets(self)
+        self._copies = CaptureBuffer()
 
     # --- inbound: from the underlay to a port ------------------------------------------------
 
     def receive(self, datagrams: Sequence[Datagram], now: int) -> Burst:
+        self._copies.now = now
         for datagram in datagrams:
+            self._copies.datagram(Passed.DATAGRAM_IN, *datagram)
             try:
                 self._receive(datagram, now)
             except Drop as drop:
@@ -198,7 +202,9 @@ class ReferenceDataPlane(ReferenceNetworks):
     # --- outbound: from a port to the underlay -----------------------------------------------
 
     def transmit(self, port: int, frames: Sequence[bytes], now: int) -> Burst:
+        self._copies.now = now
         for frame in frames:
+            self._copies.frame(Passed.FRAME_IN, port, frame)
             try:
                 self._transmit(port, frame, now)
             except Drop as drop:
@@ -225,8 +231,12 @@ class ReferenceDataPlane(ReferenceNetworks):
             if network.vtep.is_blocked(port):
                 self.count(Reason.PORT_BLOCKED)
             else:
-                self._burst.frames.append((port, frame))
+                self._deliver(port, frame)
         self._replicate(network, remotes, frame, now)
+
+    def _deliver(self, port: int, frame: bytes) -> None:
+        self._copies.frame(Passed.FRAME_OUT, port, frame)
+        self._burst.frames.append((port, frame))
 
     def _replicate(
         self, network: NetworkState, remotes: Sequence[bytes], frame: bytes, now: int
@@ -252,7 +262,9 @@ class ReferenceDataPlane(ReferenceNetworks):
             self.count(drop.reason)
 
     def send_frame(self, vni: int, to: Forwarding, frame: bytes, now: int) -> None:
-        self._burst.frames.extend((port, frame) for port in to.ports)
+        self._copies.now = now
+        for port in to.ports:
+            self._deliver(port, frame)
         self._replicate(self.networks[vni], to.remotes, frame, now)
 
     def _encapsulate(self, network: NetworkState, remote: bytes, frame: bytes, now: int) -> None:
@@ -306,7 +318,12 @@ class ReferenceDataPlane(ReferenceNetworks):
     def _send(self, peer: PeerState, message: bytes, tos: int, now: int) -> None:
         if peer.endpoint is not None:
             peer.sent(len(message), now)
-            self._burst.datagrams.append(Datagram(message, peer.endpoint, tos))
+            self._copies.now = now
+            self._put_out(Datagram(message, peer.endpoint, tos))
+
+    def _put_out(self, datagram: Datagram) -> None:
+        self._copies.datagram(Passed.DATAGRAM_OUT, *datagram)
+        self._burst.datagrams.append(datagram)
 
     # --- effects -----------------------------------------------------------------------------
 
@@ -370,7 +387,7 @@ class ReferenceDataPlane(ReferenceNetworks):
         self._send(self._peers[peer], message, HANDSHAKE_TOS, now)
 
     def reply(self, endpoint: Endpoint, message: bytes) -> None:
-        self._burst.datagrams.append(Datagram(message, endpoint))
+        self._put_out(Datagram(message, endpoint))
 
     def send_staged(self, peer: int, now: int, *, or_keepalive: bool) -> bool:
         state = self._peers[peer]
@@ -422,6 +439,12 @@ class ReferenceDataPlane(ReferenceNetworks):
 
     def set_forward(self, forward: bool) -> None:
         self._forward = forward
+
+    def set_capture(self, kinds: Capture, snaplen: int) -> None:
+        self._copies.set(kinds, snaplen)
+
+    def take_captured(self) -> tuple[list[Captured], int]:
+        return self._copies.take()
 
     def drops(self) -> dict[Reason, int]:
         return dict(self._drops)
