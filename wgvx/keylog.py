@@ -13,6 +13,23 @@ from wgvx.wireguard.sessions import HandshakeKeys
 log = logging.getLogger(__name__)
 
 
+def own_line(static_private: bytes) -> str:
+    """The key that all handshakes of a node have."""
+    return f"LOCAL_STATIC_PRIVATE_KEY = {encode(static_private)}"
+
+
+def in_lines(keys: HandshakeKeys) -> bytes:
+    """The keys of one handshake."""
+    lines = [
+        own_line(keys.static_private),
+        f"REMOTE_STATIC_PUBLIC_KEY = {encode(keys.remote_static)}",
+        f"LOCAL_EPHEMERAL_PRIVATE_KEY = {encode(keys.ephemeral_private)}",
+    ]
+    if keys.preshared_key != NO_PRESHARED_KEY:
+        lines.append(f"PRESHARED_KEY = {encode(keys.preshared_key)}")
+    return "".join(f"{line}\n" for line in lines).encode("ascii")
+
+
 class KeyLog:
     """Appends each handshake's private keys to a file that its owner alone can read.
 
@@ -28,15 +45,8 @@ class KeyLog:
 
     def write(self, keys: HandshakeKeys) -> None:
         """Before the message that these keys made is sent, so that a live capture finds them."""
-        lines = [
-            f"LOCAL_STATIC_PRIVATE_KEY = {encode(keys.static_private)}",
-            f"REMOTE_STATIC_PUBLIC_KEY = {encode(keys.remote_static)}",
-            f"LOCAL_EPHEMERAL_PRIVATE_KEY = {encode(keys.ephemeral_private)}",
-        ]
-        if keys.preshared_key != NO_PRESHARED_KEY:
-            lines.append(f"PRESHARED_KEY = {encode(keys.preshared_key)}")
         try:
-            os.write(self._descriptor, "".join(f"{line}\n" for line in lines).encode("ascii"))
+            os.write(self._descriptor, in_lines(keys))
         except OSError as error:
             if not self._warned:
                 self._warned = True

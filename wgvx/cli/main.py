@@ -44,6 +44,9 @@ COMMANDS = (
     Command("up", "wgvx.cli.up", "run a node, as root or rootless"),
     Command("exec", "wgvx.cli.exec", "run a command inside a rootless node"),
     Command("down", "wgvx.cli.down", "stop a running node"),
+    Command(
+        "capture", "wgvx.cli.capture", "write what passes a running node, for Wireshark or tshark"
+    ),
     Command("reload", "wgvx.cli.reload", "let a running node read its file again"),
     Command("show", "wgvx.cli.show", "peers, networks and counters of running nodes"),
     Command("fdb", "wgvx.cli.fdb", "see and edit a running node's forwarding table"),

@@ -36,6 +36,11 @@ def warning(message: str) -> None:
     _complain("warning", message)
 
 
+def told(message: str) -> None:
+    """Tell on standard error what was done, where standard output is for something else."""
+    _complain("info", message)
+
+
 def _for_people(level: str, message: str) -> str:
     return f"wgvx: warning: {message}" if level == "warning" else f"wgvx: {message}"
 
@@ -73,14 +78,19 @@ def line(text: str = "") -> None:
 
 
 def secret(text: str) -> None:
-    """A key as the result. As wg(8), warn where it goes to a file that everyone can read."""
+    """A key as the result."""
+    warn_of_readers("the key goes")
+    print(text)
+
+
+def warn_of_readers(what: str) -> None:
+    """As wg(8), warn where a secret on standard output goes to a file that everyone can read."""
     try:
         mode = os.fstat(sys.stdout.fileno()).st_mode
     except OSError:  # not a file of the system
         mode = 0
     if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
-        warning("the key goes to a file that others can read: set umask 077 and make a new one")
-    print(text)
+        warning(f"{what} to a file that others can read: set umask 077 and make a new one")
 
 
 def heading(text: str) -> None:

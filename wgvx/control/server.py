@@ -18,6 +18,7 @@ from typing import Any
 from wgvx.config import ConfigError, parse_mac
 from wgvx.config.values import parse_address
 from wgvx.control import status
+from wgvx.control.capture import MAXIMUM_SNAPLEN, Captures, Wish
 from wgvx.control.entering import no_namespace
 from wgvx.control.paths import NodeLock
 from wgvx.control.prefix import format_address
@@ -55,6 +56,7 @@ class ControlServer:
     def __init__(self, node: Node, lock: NodeLock, reloader: Reloader) -> None:
         self._node = node
         self._reloader = reloader
+        self._captures = Captures(node)
         self._server = UnixServer(
             lock.socket, MODE, LONGEST_REQUEST, self._converse, node.errands.unlink
         )
@@ -67,6 +69,7 @@ class ControlServer:
             "fdb_flush": self._fdb_flush,
             "namespace": self._namespace,
             "reload": lambda _: self._reload(),
+            "capture": self._capture,
             "down": lambda _: node.stop(),
         }
 
@@ -76,11 +79,16 @@ class ControlServer:
 
     async def close(self) -> None:
         """Answer no more; the socket is gone."""
+        await self._captures.close()
         await self._server.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
             answer = self._answer(line)
+            if isinstance(wish := answer.get("result"), Wish):
+                await send(writer, b'{"result": null}\n')
+                await self._captures.serve(wish, reader, writer)
+                return
             if isinstance(answer.get("result"), Awaitable):
                 answer = await answer["result"]
             if isinstance(answer.get("result"), Iterator):
@@ -108,6 +116,19 @@ class ControlServer:
             status = 2 if isinstance(error, ConfigError) else 1
             return {"error": str(error), "status": status}
         return {"result": {"changes": changes, "warnings": warnings}}
+
+    def _capture(self, request: dict[str, Any]) -> Wish:
+        """What is written then is no JSON, but pcapng until the caller closes his side."""
+        snaplen, count = request.get("snaplen"), request.get("count")
+        if any(number is not None and number < 1 for number in (snaplen, count)):
+            raise ValueError("snaplen and count are 1 or more")
+        return Wish(
+            outer=bool(request.get("outer")),
+            vni=self._vni(request, required=False),
+            snaplen=min(MAXIMUM_SNAPLEN, snaplen or MAXIMUM_SNAPLEN),
+            count=count,
+            keys=bool(request.get("keys")) and bool(request.get("outer")),
+        )
 
     # --- the forwarding table ----------------------------------------------------------------
 

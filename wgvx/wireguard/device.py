@@ -42,7 +42,7 @@ class Device:
         self._random = random
         self._wall_clock = wall_clock
         self._timestamps = timestamps
-        self._key_log = key_log
+        self.key_log = key_log
         self._limiter = HandshakeLimiter()
         self._timers = Timers(sessions, random, self._initiate, self._forget_initiation)
         self._peers: dict[int, Peer] = {}
@@ -185,10 +185,8 @@ class Device:
 
     def _new_ephemeral(self, private_key: bytes, peer: Peer) -> bytes:
         ephemeral = self._random(32)
-        if self._key_log is not None:
-            self._key_log(
-                HandshakeKeys(private_key, peer.public_key, ephemeral, peer.preshared_key)
-            )
+        if self.key_log is not None:
+            self.key_log(HandshakeKeys(private_key, peer.public_key, ephemeral, peer.preshared_key))
         return ephemeral
 
     def _new_index(self) -> int:
