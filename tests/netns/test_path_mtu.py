@@ -110,14 +110,19 @@ def started(
     options: tuple[str, ...],
     *,
     slowly: bool = False,
+    overlay: int = 4,
     **keys: object,
 ) -> tuple[Router, WgvxNode, WgvxNode | GoNode]:
     near, far, between = lab.host("a"), lab.host("b"), lab.host("r")
     router = Router(between, (near, far))
     router.join()
-    ours = WgvxNode(near, "a", 1)
+    ours = WgvxNode(near, "a", 1, overlay=overlay)
     ours.node |= keys
-    theirs = WgvxNode(far, "b", 2) if kind == "wgvx" else GoNode(far, "g")
+    theirs: WgvxNode | GoNode = (
+        WgvxNode(far, "b", 2, overlay=overlay)
+        if kind == "wgvx"
+        else GoNode(far, "g", overlay=overlay)
+    )
     near.write("sitecustomize.py", SOON.partition("search.CONFIRM")[0] if slowly else SOON)
     near.env["PYTHONPATH"] = str(near.folder)
     ours.add_peer(theirs.id, underlay=underlay)
@@ -232,7 +237,7 @@ def test_a_rootless_node_s_follows_too(lab: Lab, options: tuple[str, ...]) -> No
 
 
 def test_a_fixed_mtu_stays(lab: Lab) -> None:
-    router, ours, theirs = started(lab, "go", 4, (), mtu=TUNNEL, probe_mtu=True)
+    router, ours, theirs = started(lab, "go", 4, (), overlay=6, mtu=TUNNEL, probe_mtu=True)
     router.carry(SMALL)
     in_use(ours, theirs, CARRIED[4])
     assert ours.show()["tunnel_mtu"] == TUNNEL
