@@ -82,16 +82,19 @@ void fdb_table_destroy(struct fdb_table *table)
     pthread_mutex_destroy(&table->mutex);
 }
 
-/* Twice as large, but not beyond what the cap and the fixed rows can fill. */
+/* Twice as large, but not beyond what the cap and the fixed rows can fill. More may have been learned
+ * than a cap that was lowered since allows. */
 static uint32_t next_capacity(const struct fdb_table *table, uint32_t capacity)
 {
     uint64_t limit = LAST_CAPACITY;
     if (table->max_entries) {
-        uint64_t fixed = 1;
+        uint64_t fixed = 1, learned = table->max_entries;
+        if (learned < table->learned.count)
+            learned = table->learned.count;
         while (fixed <= table->fixed.count)
             fixed *= 2;
-        if (limit > table->max_entries + fixed)
-            limit = table->max_entries + fixed;
+        if (limit > learned + fixed)
+            limit = learned + fixed;
     }
     return (uint32_t)(limit < (uint64_t)capacity * 2 ? limit : (uint64_t)capacity * 2);
 }
