@@ -100,9 +100,11 @@ class Wire:
     def send(self, data: bytes) -> None:
         self._socket.send(data)
 
-    def received(self, payload: bytes, wait: float = 0.5) -> list[bytes]:
-        """Every frame of ours with this payload that comes in during the next ``wait`` seconds."""
-        return [data for data in self._frames(wait, ETHERTYPE) if payload in data]
+    def received(
+        self, payload: bytes, wait: float = 0.5, ethertype: int = ETHERTYPE
+    ) -> list[bytes]:
+        """Every frame with this payload that has come or comes in during ``wait`` seconds."""
+        return [data for data in self._frames(wait, ethertype) if payload in data]
 
     def expect(self, payload: bytes, ethertype: int = ETHERTYPE, timeout: float = 5) -> bytes:
         """The next frame with this payload."""
