@@ -42,6 +42,7 @@ from wgvx.resolver import resolve
 from wgvx.route import route_mtu
 from wgvx.state import StampFile, state_directory
 from wgvx.underlay import UdpSocket, UnderlayError, format_host
+from wgvx.underlay.inward import InwardRoutes, own_interfaces
 from wgvx.underlay.sources import SourceWatch
 from wgvx.vxlan.neighbour import gratuitous_arp, unsolicited_advertisement
 from wgvx.wireguard.sessions import News
@@ -264,10 +265,19 @@ class Node:
                 self.dataplane,
                 lambda: [info.id for info in self.engine.peers.values()],
                 lambda: self.fwmark,
+                self._inward_routes(),
             )
         except OSError as error:
             log.debug("routes are not watched: %s", error.strerror)
             return None
+
+    def _inward_routes(self) -> InwardRoutes | None:
+        here = {} if self.namespace(None) else own_interfaces(self.config.networks)
+        return InwardRoutes(here, self._describe) if here else None
+
+    def _describe(self, peer: int) -> str:
+        infos = self.engine.peers.values()
+        return next(describe(self.engine, info) for info in infos if info.id == peer)
 
     def _open_sockets(self, port: int) -> list[UdpSocket]:
         return self.errands.open_sockets(port, self.fwmark, self._workers)
@@ -479,6 +489,8 @@ class Node:
                     self.engine.try_endpoint(info, endpoint, now)
                 else:
                     self.engine.set_endpoint(info, endpoint, now)
+                if self._sources is not None:
+                    self._sources.look()
                 self._settle(now)
                 return
             if self.dataplane.endpoint(info.id) is not None:

@@ -171,3 +171,24 @@ def test_a_link_that_spanning_tree_closed_is_no_loop(lab: Lab) -> None:
     time.sleep(7)
     assert not blocked(a)
     assert not blocked(b)
+
+
+def test_a_route_to_a_peer_through_the_overlay_is_warned_of(lab: Lab) -> None:
+    a, b = wgvx_pair(lab)
+    a.start()
+    b.start()
+    assert_ping(a.host, b.address[4])
+    assert a.process is not None
+    far = b.id.address[4]
+    a.host.ip("route", "add", f"{far}/32", "via", b.address[4], "dev", a.tap)
+    warning = f"the route to peer {b.name} at {far}:{b.id.port} leads into {a.tap}, our own overlay"
+    process = a.process
+    try:
+        eventually(lambda: warning in process.stderr, "it says so")
+        before = process.cpu_seconds()
+        going_round = frames_a_second(a.host, a.tap, 1)
+        print(f"{process.cpu_seconds() - before:.2f} cores, {going_round:.0f} frames a second")
+    finally:
+        a.host.ip("route", "del", f"{far}/32")
+    assert_ping(a.host, b.address[4], timeout=20)
+    assert process.stderr.count(warning) == 1

@@ -15,6 +15,7 @@ from wgvx.dataplane.reference import ReferenceDataPlane
 from wgvx.route import route_interface
 from wgvx.rtnetlink import Netlink
 from wgvx.underlay import sources
+from wgvx.underlay.inward import InwardRoutes
 from wgvx.underlay.sources import SourceWatch
 from wgvx.wireguard.sessions import Endpoint
 
@@ -153,3 +154,31 @@ def test_all_of_many_peers_are_looked_at(host: Namespace) -> None:
             await watched.watch.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_a_route_into_our_own_overlay_is_told_once(
+    host: Namespace, family: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    far, length = ("198.51.100.9", 32) if family == socket.AF_INET else ("2001:db8::9", 128)
+    host.ip("route", "replace", f"{far}/{length}", "dev", "d1")
+    inward = InwardRoutes({index("d2"): "d2"}, lambda peer: f"peer {peer}")
+
+    async def scenario() -> None:
+        plane = ReferenceDataPlane()
+        plane.add_peer(1)
+        plane.set_endpoint(1, Endpoint(socket.inet_pton(family, far), 1001))
+        watch = SourceWatch(plane, lambda: [1], lambda: 0, inward)
+        try:
+            for device, told in (("d1", 0), ("d2", 1), ("d2", 1), ("d1", 1), ("d2", 2)):
+                host.ip("route", "replace", f"{far}/{length}", "dev", device)
+                async with asyncio.timeout(PATIENCE):
+                    while len(caplog.messages) < told:
+                        await asyncio.sleep(0.005)
+                await asyncio.sleep(0.1)
+                assert len(caplog.messages) == told
+        finally:
+            await watch.close()
+
+    asyncio.run(scenario())
+    assert caplog.messages[0].startswith("the route to peer 1 leads into d2, our own overlay")

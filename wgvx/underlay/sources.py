@@ -20,10 +20,12 @@ from typing import Final
 from wgvx.dataplane.interface import DataPlane
 from wgvx.route import route_interface
 from wgvx.rtnetlink import Netlink
+from wgvx.underlay.inward import InwardRoutes
 from wgvx.wireguard.sessions import Endpoint
 
 # <linux/rtnetlink.h>: link, IPv4 address, IPv4 route, IPv4 rule.
 _GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80
+_GROUP_IPV6_ROUTE: Final = 0x400
 _ROOM: Final = 65536
 
 SHARE: Final = 20
@@ -38,29 +40,41 @@ SLICE: Final = 256
 class SourceWatch:
     """Watches the routing tables for a node. Raises OSError where netlink is not to be had.
 
-    ``peers`` gives the numbers of those there are, ``fwmark`` the mark that is sent with.
+    ``peers`` gives the numbers of those there are, ``fwmark`` the mark that is sent with;
+    ``inward``, if there is one, is shown the peers as well.
     """
 
     def __init__(
-        self, dataplane: DataPlane, peers: Callable[[], Iterable[int]], fwmark: Callable[[], int]
+        self,
+        dataplane: DataPlane,
+        peers: Callable[[], Iterable[int]],
+        fwmark: Callable[[], int],
+        inward: InwardRoutes | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._dataplane = dataplane
         self._peers = peers
         self._fwmark = fwmark
+        self._inward = inward
         self._given_up: dict[int, Endpoint] = {}
         self._changed = asyncio.Event()
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
         try:
-            self._socket.bind((0, _GROUPS))
+            self._socket.bind((0, _GROUPS | (_GROUP_IPV6_ROUTE if inward else 0)))
             self._netlink = Netlink()
         except BaseException:
             self._socket.close()
             raise
         self._loop.add_reader(self._socket.fileno(), self._on_news)
         self._task = self._loop.create_task(self._watch())
+        if inward is not None:
+            self.look()
+
+    def look(self) -> None:
+        """Look at all peers soon, as when routes have changed."""
+        self._changed.set()
 
     async def close(self) -> None:
         """Watch no more."""
@@ -90,6 +104,8 @@ class SourceWatch:
         there = set(self._peers())
         for gone in self._given_up.keys() - there:
             del self._given_up[gone]
+        if self._inward is not None:
+            self._inward.keep(there)
         for number, peer in enumerate(tuple(there), 1):
             if peer in there:
                 self._check(peer)
@@ -106,6 +122,8 @@ class SourceWatch:
         if endpoint is not None and endpoint.interface and not self._is_the_way(endpoint):
             self._dataplane.give_up_local_address(peer, endpoint)
             self._given_up[peer] = endpoint
+        if endpoint is not None and self._inward is not None:
+            self._inward.check(peer, endpoint, self._netlink, self._fwmark())
 
     def _is_the_way(self, endpoint: Endpoint) -> bool:
         way = route_interface(self._netlink, endpoint.ip, endpoint.local, self._fwmark())
