@@ -21,7 +21,7 @@ class InstallPages(install_data):
     def run(self):
         """Make them out of the parsers of this very source, and install them."""
         sys.path.insert(0, str(Path(__file__).parent))
-        from manual.build import write
+        from docs.manual.build import write
 
         folder = Path(self.get_finalized_command("build").build_base, "man")
         self.data_files = [(f"share/man/{page.parent.name}", [str(page)]) for page in write(folder)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from manual.build import write
+from docs.manual.build import write
 from wgvx.cli.main import COMMANDS, make_parser
 from wgvx.config.table import KEYS
 

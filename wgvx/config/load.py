@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from wgvx import keys, mtu
 from wgvx.config import quiet, values
@@ -32,6 +33,8 @@ DEFAULT_AGEING = 300
 DEFAULT_MAX_ENTRIES = 65536
 
 MAXIMUM_AGEING = (1 << 31) - 1
+MAXIMUM_MOVES = 1000
+MAXIMUM_LIMIT = 10_000_000
 MAXIMUM_ENTRIES = 1 << 24
 MAXIMUM_KEY_FILE = 4096
 
@@ -228,8 +231,19 @@ def _networks(
             ageing=_or(table.integer("ageing", 1, MAXIMUM_AGEING, " seconds"), DEFAULT_AGEING),
             max_entries=_or(table.integer("max_entries", 1, MAXIMUM_ENTRIES), DEFAULT_MAX_ENTRIES),
             clamp_mss=table.boolean("clamp_mss", True),
-            **quiet.read(table),
+            **read_quiet(table),
         )
+
+
+def read_quiet(table: Table) -> dict[str, Any]:
+    """What keeps a network quiet, by key: what a table says, and else the defaults."""
+    said: dict[str, Any] = {"sticky": table.boolean("sticky", False)}
+    said["move_limit"] = table.integer("move_limit", 0, MAXIMUM_MOVES) or 0
+    for key in quiet.LIMITS:
+        said[key] = table.integer(key, 0, MAXIMUM_LIMIT, " frames a second") or 0
+    for key in quiet.FEATURES:
+        said[key] = table.boolean(key, False)
+    return said
 
 
 def _bridge(table: Table, attach: tuple[AttachConfig, ...]) -> str | None:

@@ -7,26 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wgvx.config.model import NetworkConfig
-    from wgvx.config.table import Table
 
-_LIMITS = ("broadcast_limit", "multicast_limit", "unknown_limit")
+LIMITS = ("broadcast_limit", "multicast_limit", "unknown_limit")
 FEATURES = ("suppress", "snooping", "loop_detection")
 """Those that watch frames (wgvx/quiet/)."""
-KEYS = ("sticky", "move_limit", *_LIMITS, *FEATURES)
-
-_MAXIMUM_MOVES = 1000
-_MAXIMUM_LIMIT = 10_000_000
-
-
-def read(table: Table) -> dict[str, Any]:
-    """What a table says, by key, with the defaults of what it does not."""
-    said: dict[str, Any] = {"sticky": table.boolean("sticky", False)}
-    said["move_limit"] = table.integer("move_limit", 0, _MAXIMUM_MOVES) or 0
-    for key in _LIMITS:
-        said[key] = table.integer(key, 0, _MAXIMUM_LIMIT, " frames a second") or 0
-    for key in FEATURES:
-        said[key] = table.boolean(key, False)
-    return said
+KEYS = ("sticky", "move_limit", *LIMITS, *FEATURES)
 
 
 def settings(network: NetworkConfig) -> dict[str, bool | int]:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from wgvx import keys, mtu
 from wgvx.config import Prefix, quiet, values
+from wgvx.config.load import read_quiet
 from wgvx.config.table import ConfigError, Document, Schema, Table, reason, shown
 from wgvx.config.values import Kind as Form
 from wgvx.fleet import files
@@ -241,7 +242,7 @@ def _tenant(name: str, table: Table, every: tuple[str, ...]) -> Tenant:
         reserved=reserved,
         bridge=bridge,
         udp_port=table.integer("udp_port", 1, 65535) or DEFAULT_UDP_PORT,
-        quiet={key: value for key, value in quiet.read(table).items() if value},
+        quiet={key: value for key, value in read_quiet(table).items() if value},
     )
 
 

@@ -1,4 +1,4 @@
-"""Writes the manual pages: `python -m manual.build FOLDER`. setup.py does so for what is
+"""Writes the manual pages: `python -m docs.manual.build FOLDER`. setup.py does so for what is
 installed."""
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from manual import commands, configuration
+from docs.manual import commands, configuration
 
 
 def write(folder: Path) -> list[Path]:

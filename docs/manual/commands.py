@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Iterator
 
-from manual.roff import Page, bold, escaped, italic, marked
+from docs.manual.roff import Page, bold, escaped, italic, marked
 from wgvx import __version__
 from wgvx.cli.main import COMMANDS, make_parser
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
-from manual.roff import Page, bold, escaped, italic
+from docs.manual.roff import Page, bold, escaped, italic
 from wgvx import __version__
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
+DOCUMENT = Path(__file__).parents[1] / "configuration.md"
 SUMMARY = "the file that describes a node of wgvx"
 FIRST_OF_CELLS = ("meaning", "what it means")
 """Columns of a table that explain its first one; the others are added by their names."""
