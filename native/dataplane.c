@@ -166,7 +166,7 @@ void wgvx_deliver(wgvx *dp, const uint8_t *source, const uint8_t *destination,
     leave(dp);
 }
 
-void wgvx_forward_frame(wgvx *dp, uint32_t vni, const wgvx_place *from, const uint8_t *frame,
+bool wgvx_forward_frame(wgvx *dp, uint32_t vni, const wgvx_place *from, const uint8_t *frame,
                         uint32_t length, uint64_t now, const wgvx_place *to, uint32_t count)
 {
     static const struct vnet_header none;
@@ -176,7 +176,8 @@ void wgvx_forward_frame(wgvx *dp, uint32_t vni, const wgvx_place *from, const ui
     struct members *only = places ? members_new(places, count) : NULL;
     free(places);
     if (to && !only)
-        return;
+        return false;
+    bool went = false;
     enter(dp, now);
     dp->python->only = only;
     struct network *network = map_get(&dp->networks, vni);
@@ -186,12 +187,14 @@ void wgvx_forward_frame(wgvx *dp, uint32_t vni, const wgvx_place *from, const ui
         enum reason reason = forward_from_vtep(dp->python, network, &origin, &out, now);
         if (reason != PASSED)
             drop(dp->python, reason);
+        went = reason == PASSED;
     } else if (port && segments_begin(&segments, &none, frame, length)) {
-        forward_from_port(dp->python, port, NULL, &segments, frame, length, now);
+        went = forward_from_port(dp->python, port, NULL, &segments, frame, length, now);
     }
     dp->python->only = NULL;
     leave(dp);
     free(only);
+    return went;
 }
 
 void wgvx_send_frame(wgvx *dp, uint32_t vni, const wgvx_place *places, uint32_t count,

@@ -429,7 +429,8 @@ struct place *places_of(const wgvx_place *, uint32_t count);
 void transmit(struct lane *, struct port *, const struct vnet_header *, const uint8_t *frame,
               uint32_t length, uint64_t now);
 /* It goes on, however it got here. */
-void forward_from_port(struct lane *, struct port *, const struct vnet_header *,
+/* False where all of it was dropped. */
+bool forward_from_port(struct lane *, struct port *, const struct vnet_header *,
                        struct segments *, const uint8_t *frame, uint32_t length, uint64_t now);
 /* A whole frame to some VTEPs. */
 void send_to_remotes(struct lane *, struct network *, const struct vteps *, const uint8_t *frame,

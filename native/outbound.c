@@ -212,7 +212,7 @@ static void to_port(struct lane *lane, struct port *port, const struct vnet_head
         send_finished(lane, port, header, frame, length, most);
 }
 
-void forward_from_port(struct lane *lane, struct port *port, const struct vnet_header *header,
+bool forward_from_port(struct lane *lane, struct port *port, const struct vnet_header *header,
                        struct segments *segments, const uint8_t *frame, uint32_t length,
                        uint64_t now)
 {
@@ -224,7 +224,7 @@ void forward_from_port(struct lane *lane, struct port *port, const struct vnet_h
         vtep_forward(lane, network, &here, port, frame, segments->count, now, &to);
     if (reason != PASSED) {
         lane->drops[reason] += segments->count;
-        return;
+        return false;
     }
     lane->drops[to.refused] += segments->count - to.allowed;
     for (struct port *other = network->ports; other; other = other->next)
@@ -233,6 +233,7 @@ void forward_from_port(struct lane *lane, struct port *port, const struct vnet_h
     segments->most = to.allowed;
     if (to.remotes.count)
         to_remotes(lane, network, segments, &to.remotes, now);
+    return true;
 }
 
 void send_to_remotes(struct lane *lane, struct network *network, const struct vteps *remotes,

@@ -149,8 +149,8 @@ void wgvx_transmit(wgvx *, uint32_t port, const uint8_t *header, const uint8_t *
 void wgvx_deliver(wgvx *, const uint8_t *source, const uint8_t *destination, uint8_t address_length,
                   uint8_t ecn, uint8_t *segment, uint32_t length, uint64_t now);
 /* What came of a watched frame: it goes on from where it was, where everywhere is these places
- * alone, ports before VTEPs, if `to` is not NULL; ... */
-void wgvx_forward_frame(wgvx *, uint32_t vni, const wgvx_place *origin, const uint8_t *frame,
+ * alone, ports before VTEPs, if `to` is not NULL; false: it was dropped ... */
+bool wgvx_forward_frame(wgvx *, uint32_t vni, const wgvx_place *origin, const uint8_t *frame,
                         uint32_t length, uint64_t now, const wgvx_place *to, uint32_t count);
 /* ... or a frame goes to some places alone, blocked ports among them. */
 void wgvx_send_frame(wgvx *, uint32_t vni, const wgvx_place *places, uint32_t count,

@@ -388,9 +388,10 @@ class DataPlane(Sessions, ABC):
     @abstractmethod
     def forward_frame(
         self, vni: int, origin: Local | Remote, frame: bytes, now: int, to: Forwarding | None = None
-    ) -> None:
+    ) -> bool:
         """A watched frame goes on from where it was; if it would go everywhere, then to such places
-        alone as ``to`` has, where that is given. What comes of it is for :meth:`take`.
+        alone as ``to`` has, where that is given. What comes of it is for :meth:`take`. False where
+        a storm limit, or anything else that is counted for the whole frame, dropped it.
         """
 
     @abstractmethod

@@ -174,11 +174,12 @@ class NativeDataPlane(WorkerDataPlane):
 
     def forward_frame(
         self, vni: int, origin: Local | Remote, frame: bytes, now: int, to: Forwarding | None = None
-    ) -> None:
+    ) -> bool:
         place = pack_places([origin])
         data = frame, len(frame), now
-        lib.wgvx_forward_frame(self._plane, vni, place, *data, *pack_forwarding(to))
+        went = lib.wgvx_forward_frame(self._plane, vni, place, *data, *pack_forwarding(to))
         self._drain(now)
+        return bool(went)
 
     def send_frame(self, vni: int, to: Forwarding, frame: bytes, now: int) -> None:
         lib.wgvx_send_frame(self._plane, vni, *pack_forwarding(to), frame, len(frame), now)

@@ -255,11 +255,13 @@ class ReferenceDataPlane(ReferenceNetworks):
 
     def forward_frame(
         self, vni: int, origin: Local | Remote, frame: bytes, now: int, to: Forwarding | None = None
-    ) -> None:
+    ) -> bool:
         try:
             self._bridge(self.networks[vni], origin, frame, now, to)
         except Drop as drop:
             self.count(drop.reason)
+            return False
+        return True
 
     def send_frame(self, vni: int, to: Forwarding, frame: bytes, now: int) -> None:
         self._copies.now = now

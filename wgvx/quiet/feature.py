@@ -17,8 +17,10 @@ class Bridge(Protocol):
 
     def forward_frame(
         self, vni: int, origin: Local | Remote, frame: bytes, now: int, to: Forwarding | None = None
-    ) -> None:
-        """A watched frame goes on as if it had not been watched; ``to``: where everywhere is."""
+    ) -> bool:
+        """A watched frame goes on as if it had not been watched; ``to``: where everywhere is.
+        False: it was dropped, by a storm limit for instance.
+        """
 
     def send_frame(self, vni: int, to: Forwarding, frame: bytes, now: int) -> None:
         """A frame goes to these places alone, blocked ports among them."""

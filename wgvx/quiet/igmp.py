@@ -11,6 +11,7 @@ from wgvx.quiet.listeners import (
     Router,
     floating,
     is_multicast,
+    is_taken_by_hosts,
     joining_record,
     records,
     suppresses,
@@ -34,16 +35,20 @@ _TENTH = 100_000_000
 _SHORT, _LONG = 8, 12
 """Lengths of queries: of versions 1 and 2, and of version 3 without sources."""
 
+_ALL_HOSTS = bytes((224, 0, 0, 1))
 _ALL_REPORTS = bytes((224, 0, 0, 22))
 _ALL_REPORTS_MAC = bytes.fromhex("01005e000016")
 _ROUTER_ALERT = b"\x94\x04\0\0"
+_OPTIONS = HEADER_LENGTH + ip.IPV4_HEADER_LENGTH
 
 
 def parse(frame: bytes) -> Message | None:
     """What an Ethernet ``frame`` with IPv4 says; None: nothing, or not as it has to be said.
 
     The IP header and both checksums have to be right, and the TTL 1, as each of these messages has:
-    none came from another network. No router alert is asked for, since version 1 has none.
+    none came from another network. A query has to be one that hosts answer: of version 2 or 3 with
+    a router alert, without which they may ignore it (RFC 3376, section 9.1). Of reports none is
+    asked for, since version 1 has none.
     """
     try:
         packet = ip.parse(frame[HEADER_LENGTH:])
@@ -58,7 +63,15 @@ def parse(frame: bytes) -> Message | None:
         return None
     if data[0] == _ADVERTISEMENT:
         return Router()
-    return _listeners(data) if len(data) >= _SHORT else None
+    message = _listeners(data) if len(data) >= _SHORT else None
+    if isinstance(message, Query):
+        is_version_1 = len(data) == _SHORT and not data[1]
+        has_alert = (
+            frame[HEADER_LENGTH] & 0x0F > 5 and frame[_OPTIONS : _OPTIONS + 4] == _ROUTER_ALERT
+        )
+        is_taken = is_taken_by_hosts(message, frame, packet.destination, _ALL_HOSTS)
+        return message if is_taken and (is_version_1 or has_alert) else None
+    return message
 
 
 def _listeners(data: bytes) -> Message | None:

@@ -113,6 +113,14 @@ def is_multicast(group: bytes) -> bool:
     return group[0] == 0xFF if len(group) == 16 else group[0] >> 4 == 0xE
 
 
+def is_taken_by_hosts(query: Query, frame: bytes, destination: bytes, all_hosts: bytes) -> bool:
+    """Whether hosts answer a query that went in this ``frame`` to this IP ``destination``: to all
+    of them, or to its group (RFC 3376, section 4.1.12; RFC 3810, section 5.1.15). Who asks where
+    nobody listens hears of no listener.
+    """
+    return destination in (all_hosts, query.group) and frame[:6] == group_mac(destination)
+
+
 def group_mac(group: bytes) -> bytes:
     """The MAC that frames to a group have (RFC 1112, section 6.4; RFC 2464, section 7)."""
     if len(group) == 16:

@@ -109,11 +109,12 @@ class Memberships:
                 router.until = router.queries_until = now + lifetime
                 router.membership = query.robustness * query.interval + query.response
                 self._is_due(router.until, now)
-            if now >= self._asked_until:
-                self._answered_at = now + query.response + _MARGIN
-                self._is_due(self._answered_at, now)
-            self._asked_until = max(self._asked_until, now + lifetime)
-            self._is_due(self._asked_until, now)
+                if now >= self._asked_until:
+                    self._answered_at = now + query.response + _MARGIN
+                    self._is_due(self._answered_at, now)
+                # No longer than one of them says, or nobody would ask and members be forgotten.
+                self._asked_until = max(one.queries_until for one in self._routers.values())
+                self._is_due(self._asked_until, now)
         elif query.lowers:
             answered = max(query.robustness * query.response, _MARGIN)
             self._lower(query.group, now + answered, now)

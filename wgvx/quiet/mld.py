@@ -10,6 +10,7 @@ from wgvx.quiet.listeners import (
     Router,
     floating,
     is_multicast,
+    is_taken_by_hosts,
     joining_record,
     records,
     suppresses,
@@ -37,6 +38,7 @@ _HOP_BY_HOP = 0
 _ROUTER_ALERT_OF_MLD = b"\x05\x02\0\0"
 _PAD1 = 0
 
+_ALL_HOSTS = bytes.fromhex("ff020000000000000000000000000001")
 _ALL_REPORTS = bytes.fromhex("ff020000000000000000000000000016")
 _ALL_REPORTS_MAC = bytes.fromhex("333300000016")
 
@@ -69,7 +71,10 @@ def parse(frame: bytes) -> Message | None:
         return None
     if not is_link_local and (data[0] == _QUERY or any(source)):
         return None
-    return _listeners(data)
+    message = _listeners(data)
+    if not isinstance(message, Query):
+        return message
+    return message if is_taken_by_hosts(message, frame, packet.destination, _ALL_HOSTS) else None
 
 
 def _has_router_alert(frame: bytes) -> bool:

@@ -82,11 +82,11 @@ class Snooping(Feature):
         family = self._ipv6 if is_ipv6 else self._ipv4
         message = (mld if is_ipv6 else igmp).parse(frame)
         if isinstance(message, Query):
-            family.memberships.hear_query(origin, message, now)
-            self._tell(family, now)
-            if message.group is None:
-                return False  # It goes everywhere.
-            self._forward(origin, frame, self._everywhere(), now)
+            to = None if message.group is None else self._everywhere()
+            # Of whom it does not reach, no answer can be expected.
+            if self._forward(origin, frame, to, now):
+                family.memberships.hear_query(origin, message, now)
+                self._tell(family, now)
         elif isinstance(message, Report):
             self._hear_report(family, origin, frame, message, now)
             if not family.memberships.is_asked(now):
@@ -125,11 +125,11 @@ class Snooping(Feature):
             for group in report.joined:
                 self._forward(origin, newer(frame, group), Forwarding((), flood), now)
 
-    def _forward(self, origin: Place, frame: bytes, to: Forwarding, now: int) -> None:
-        """To nobody, it is no drop: nobody wants it."""
-        ports = [port for port in to.ports if origin != Local(port)]
-        if ports or to.remotes:
-            self._around.bridge.forward_frame(self._around.vni, origin, frame, now, to)
+    def _forward(self, origin: Place, frame: bytes, to: Forwarding | None, now: int) -> bool:
+        """To nobody, it is no drop: nobody wants it. False: a storm limit dropped it."""
+        if to is None or to.remotes or any(origin != Local(port) for port in to.ports):
+            return self._around.bridge.forward_frame(self._around.vni, origin, frame, now, to)
+        return True
 
     def _flood(self) -> tuple[bytes, ...]:
         return self._around.bridge.fdb_flood(self._around.vni)
