@@ -138,6 +138,7 @@ struct network {
     uint32_t limits[LIMITS]; /* a second; 0: none */
     pthread_mutex_t lock;    /* of all buckets: frames to everywhere, and watched ones, are few */
     struct bucket handed_up, probes_handed_up;
+    uint64_t unheard_until; /* groups go everywhere; atomically */
     struct bucket vtep_limits[VTEP_SLOTS][LIMITS];
 };
 
@@ -412,7 +413,8 @@ uint32_t limit(struct network *, const uint8_t *destination, const struct place 
 /* What a frame of 14 bytes or more is to its network: one of WATCH_*, or 0. */
 uint8_t watched_kind(const struct network *, const uint8_t *frame, uint32_t length);
 /* Whether one more of this kind may be handed to Python. */
-enum reason may_hand_up(struct lane *, struct network *, uint8_t kind, uint64_t now, bool *watched);
+enum reason may_hand_up(struct lane *, struct network *, uint8_t kind, uint32_t length, uint64_t now,
+                        bool *watched);
 void hand_up_frame(struct lane *, const struct network *, const struct place *origin,
                    const uint8_t *frame, uint32_t length);
 

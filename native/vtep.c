@@ -74,7 +74,7 @@ enum reason vtep_enter(struct lane *lane, struct port *port, const uint8_t *fram
         if (reason != PASSED)
             return reason;
     }
-    return may_hand_up(lane, network, kind, now, watched);
+    return may_hand_up(lane, network, kind, length, now, watched);
 }
 
 enum reason vtep_arrive(struct lane *lane, struct network *network, const struct place *from,
@@ -96,13 +96,16 @@ enum reason vtep_arrive(struct lane *lane, struct network *network, const struct
         if (reason != PASSED)
             return reason;
     }
-    return may_hand_up(lane, network, kind, now, watched);
+    return may_hand_up(lane, network, kind, length, now, watched);
 }
 
 /* NULL: everywhere. Behind a VLAN tag nobody sees who joins, and it goes everywhere. */
-static const struct members *members_of(const struct network *network, const uint8_t *frame)
+static const struct members *members_of(const struct network *network, const uint8_t *frame,
+                                        uint64_t now)
 {
     bool v6 = frame[0] & 2;
+    if (now < __atomic_load_n(&network->unheard_until, __ATOMIC_RELAXED))
+        return NULL;
     if (!is_joined(frame) || get16(frame + 12) != (v6 ? 0x86DD : 0x0800))
         return NULL;
     const struct members *members = members_find(&network->members, frame);
@@ -112,9 +115,9 @@ static const struct members *members_of(const struct network *network, const uin
 
 /* All places that a group's frame goes to, or one that the FDB does not place. */
 static void everywhere(const struct lane *lane, const struct network *network, const uint8_t *frame,
-                       struct forwarding *to)
+                       uint64_t now, struct forwarding *to)
 {
-    const struct members *members = lane->only ? lane->only : members_of(network, frame);
+    const struct members *members = lane->only ? lane->only : members_of(network, frame, now);
     to->everywhere = true;
     to->members = members;
     to->remotes = *fdb_replication(network->fdb, frame);
@@ -160,7 +163,7 @@ enum reason vtep_forward(struct lane *lane, struct network *network, const struc
             return PASSED;
         }
     }
-    everywhere(lane, network, frame, to);
+    everywhere(lane, network, frame, now, to);
     if (!from)
         to->remotes.count = 0; /* Split horizon. */
     else if (!to->remotes.count && !has_port(to, network))

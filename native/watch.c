@@ -13,6 +13,8 @@
 #define PROTOCOL_PIM 103
 
 #define WATCHED_A_SECOND 1000
+#define WATCHED_BYTES 256 /* a long frame counts as one more for each */
+#define UNHEARD (UINT64_C(260) * 1000000000)
 /* Between two bursts, as many of a worker wait for Python; and as many probes beyond them, which are
  * needed most when a storm fills the rest.
  */
@@ -72,19 +74,22 @@ uint8_t watched_kind(const struct network *network, const uint8_t *frame, uint32
     return kind & network->watch;
 }
 
-enum reason may_hand_up(struct lane *lane, struct network *network, uint8_t kind, uint64_t now,
-                        bool *watched)
+enum reason may_hand_up(struct lane *lane, struct network *network, uint8_t kind, uint32_t length,
+                        uint64_t now, bool *watched)
 {
     *watched = false;
     if (!kind)
         return PASSED;
     bool probe = kind == WATCH_PROBES;
+    uint32_t count = probe ? 1 : 1 + length / WATCHED_BYTES;
     if (!lane->fused || lane->watched.count < MAX_WATCHED + (probe ? MAX_PROBES : 0)) {
         pthread_mutex_lock(&network->lock);
         *watched = bucket_take(probe ? &network->probes_handed_up : &network->handed_up,
-                               WATCHED_A_SECOND, 1, now);
+                               WATCHED_A_SECOND, count, now) == count;
         pthread_mutex_unlock(&network->lock);
     }
+    if (!*watched && kind == WATCH_GROUPS) /* Who listens may have said so in it. */
+        __atomic_store_n(&network->unheard_until, now + UNHEARD, __ATOMIC_RELAXED);
     return !*watched && probe ? SLOW_PATH : PASSED;
 }
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.dataplane.rig import PORT, VNI
 from tests.quiet import group_messages as made
+from tests.quiet.group_messages import BLOCK
 from tests.quiet.site import SECOND_PORT, Site
 from tests.quiet.test_snooping import EVERYWHERE, QUERIES, G, H, asked, streams
 from tests.support.dataplanes import DataPlaneClass
@@ -91,3 +92,33 @@ def test_a_querier_that_changes_its_mind_does_not_stop_asking_unnoticed(
     site.enters(made.joins(group), PORT)
     site.wait(300)
     assert streams(site, group, SECOND_PORT) == ([PORT], [2, 3])
+
+
+@pytest.mark.parametrize("group", [G, H])
+def test_a_flood_that_hides_a_report_leaves_nobody_without_his_group(
+    site: Site, group: str
+) -> None:
+    """More frames than are looked at: who listens may have said so in one of the others."""
+    asked(site, group)
+    assert streams(site, group) == ([], [3])
+    for _ in range(1000):
+        site.enters(made.leave(G), SECOND_PORT)
+    site.enters(made.joins(group), SECOND_PORT)
+    assert streams(site, group) == EVERYWHERE
+    assert streams(site, group, SECOND_PORT) == ([PORT], [2, 3])
+    site.wait(10)
+    site.enters(made.joins(group), SECOND_PORT)
+    assert streams(site, group) == EVERYWHERE
+    site.wait(90)
+    asked(site, group)
+    site.enters(made.joins(group), SECOND_PORT)
+    site.wait(160)
+    assert streams(site, group) == ([SECOND_PORT], [3])
+
+
+def test_long_frames_are_looked_at_less_often(site: Site) -> None:
+    """What a second's frames cost does not grow with what is in them."""
+    everything = [made.record(BLOCK, G)] * 180
+    burst = [site.rig.transmit(made.report(*everything)).watched for _ in range(200)]
+    looked_at = sum(map(len, burst))
+    assert looked_at == 1000 // 6

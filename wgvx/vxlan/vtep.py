@@ -20,7 +20,14 @@ from wgvx.vxlan.ethernet import (
 )
 from wgvx.vxlan.fdb import Fdb, Local, Remote
 from wgvx.vxlan.limits import Limiter
-from wgvx.vxlan.watch import NOTHING, WATCHED_A_SECOND, Watch, kind_of
+from wgvx.vxlan.watch import (
+    NOTHING,
+    UNHEARD,
+    WATCHED_A_SECOND,
+    WATCHED_BYTES,
+    Watch,
+    kind_of,
+)
 
 Prefix = tuple[bytes, int]
 """A network, packed, and its length in bits."""
@@ -60,6 +67,7 @@ class Vtep:
         self.watch = NOTHING
         self._handed_up = Bucket()
         self._probes_handed_up = Bucket()
+        self._unheard_until = 0
         self._blocked: set[int] = set()
         self._groups: dict[bytes, Forwarding] = {}
         self._macs: dict[int, bytes | None] = {}  # by port
@@ -148,11 +156,11 @@ class Vtep:
             raise Drop(Reason.RESERVED_GROUP)
         kind = self._watched_kind(frame)
         if kind is Watch.PROBES:  # Its source may be ours, and it may come by a blocked port.
-            return self._hand_up(kind, now)
+            return self._hand_up(kind, frame, now)
         if port in self._blocked:
             raise Drop(Reason.PORT_BLOCKED)
         self.fdb.learn(source, self._locals[port], now)
-        return self._hand_up(kind, now)
+        return self._hand_up(kind, frame, now)
 
     def arrive(self, source: bytes, frame: bytes, now: int) -> bool:
         """A frame came out of the tunnel from the VTEP with tunnel address ``source``. True: as
@@ -168,7 +176,7 @@ class Vtep:
             raise Drop(Reason.SHORT_FRAME)
         kind = self._watched_kind(frame)
         if kind is Watch.PROBES:
-            return self._hand_up(kind, now)
+            return self._hand_up(kind, frame, now)
         source_mac = frame[6:12]
         if source_mac in self._own_macs:
             raise Drop(Reason.OWN_MAC)
@@ -177,20 +185,27 @@ class Vtep:
         if is_reserved_group(frame[:6]):
             raise Drop(Reason.RESERVED_GROUP)
         self.fdb.learn(source_mac, Remote(source), now)
-        return self._hand_up(kind, now)
+        return self._hand_up(kind, frame, now)
 
     def _watched_kind(self, frame: bytes) -> Watch:
         return kind_of(frame) & self.watch if self.watch else NOTHING
 
-    def _hand_up(self, kind: Watch, now: int) -> bool:
-        """What is over the rate goes on as it would without being watched; a probe does not."""
+    def _hand_up(self, kind: Watch, frame: bytes, now: int) -> bool:
+        """What is over the rate goes on as it would without being watched; a probe does not. Who
+        listens to groups may have said so in it: they go everywhere for a while.
+        """
         if not kind:
             return False
         if kind is Watch.PROBES:
             if not self._probes_handed_up.take(WATCHED_A_SECOND, 1, now):
                 raise Drop(Reason.SLOW_PATH)
             return True
-        return bool(self._handed_up.take(WATCHED_A_SECOND, 1, now))
+        count = 1 + len(frame) // WATCHED_BYTES
+        if self._handed_up.take(WATCHED_A_SECOND, count, now) == count:
+            return True
+        if kind is Watch.GROUPS:
+            self._unheard_until = now + UNHEARD
+        return False
 
     def forward(
         self, origin: Local | Remote, frame: bytes, now: int, to: Forwarding | None = None
@@ -211,7 +226,7 @@ class Vtep:
                 return Forwarding((where.port,), ())
             if where is not None and local:
                 return Forwarding((), (where.vtep,))
-        ports, remotes = self._everywhere(frame, to)
+        ports, remotes = self._everywhere(frame, now, to)
         if isinstance(origin, Local):
             ports = tuple(port for port in ports if port != origin.port)
             if not ports and not remotes:
@@ -221,11 +236,11 @@ class Vtep:
             raise Drop(reason)
         return Forwarding(ports, remotes if local else ())
 
-    def _everywhere(self, frame: bytes, to: Forwarding | None) -> Forwarding:
+    def _everywhere(self, frame: bytes, now: int, to: Forwarding | None) -> Forwarding:
         """All places that a group's frame goes to, or one that the FDB does not place."""
         destination = frame[:6]
         members = to
-        if members is None and self._groups and is_joined(destination):
+        if members is None and self._groups and is_joined(destination) and not self._misses(now):
             members = self._members_of(destination, frame[12] << 8 | frame[13])
         if members is None:
             return Forwarding(self._ports, self.fdb.replication(destination))
@@ -233,6 +248,10 @@ class Vtep:
         # Entries made by hand hold, but for a frame that is told where to go.
         by_hand = self.fdb.group(destination) if to is None else ()
         return Forwarding(ports, by_hand or members.remotes)
+
+    def _misses(self, now: int) -> bool:
+        """Whether there may be listeners that nobody heard of."""
+        return now < self._unheard_until
 
     def _members_of(self, group: bytes, ethertype: int) -> Forwarding | None:
         """Behind a VLAN tag nobody sees who joins, and it goes everywhere."""

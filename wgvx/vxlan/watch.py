@@ -18,6 +18,11 @@ PROBE_GROUP = b"\x03wgvx\x00"
 WATCHED_A_SECOND = 1000
 """Frames of a network handed to Python, and as many probes; what is over goes on as if it were not
 watched. Probes count by themselves: they are needed most when a storm takes all the others have."""
+WATCHED_BYTES = 256
+"""A long frame takes longer to look at: it counts as one more for each so many of its bytes."""
+UNHEARD = 260_000_000_000
+"""Nanoseconds for which groups go everywhere after a frame of theirs was not looked at: whoever
+listens has said so again by then (RFC 3376, section 8.4)."""
 
 _PROTOCOL_HOP_BY_HOP = 0
 _PROTOCOL_IGMP = 2
