@@ -275,11 +275,40 @@ def test_where_stations_do_not_age_one_that_is_gone_is_noticed(
     assert site.enters(request(HERE, THERE))[1] == FLOODED
 
 
-def test_an_address_that_moved_is_another_stations_at_once(site: Site) -> None:
+def test_who_has_an_address_that_moved_is_asked_of_all_at_first(site: Site) -> None:
     site.arrives(request(ELSEWHERE, THERE, sender_ip=ip4(THERE), says=mac(ELSEWHERE)), vtep=3)
+    # Another has said that it is his, and may be right or not: so all are asked for a while.
+    frame = request(HERE, THERE)
+    assert site.enters(frame) == ({SECOND_PORT: [frame]}, FLOODED)
+    site.wait(299)
+    site.arrives(reply(ELSEWHERE, HERE, sender_ip=ip4(THERE)), vtep=3)
+    site.enters(request(HERE, HERE))
+    site.wait(2)
     frames, vteps = site.enters(request(HERE, THERE))
     (answer,) = frames[PORT]
     assert (answer[6:12], vteps) == (mac(ELSEWHERE), [])
+
+
+def test_of_two_stations_with_one_address_nobody_is_answered_for(site: Site) -> None:
+    """Who says so more often than the owner, or in another's name, does not stand in for him."""
+    for claim in (
+        reply(ELSEWHERE, HERE, sender_ip=ip4(THERE)),
+        reply(ELSEWHERE, HERE, sender_ip=ip4(THERE), says=mac(5)),
+    ):
+        site.arrives(reply(THERE, HERE))
+        site.arrives(claim, vtep=3)
+        site.arrives(claim, vtep=3)
+        assert site.enters(request(HERE, THERE))[1] == FLOODED
+    stranger = icmp6(
+        136,
+        bytes((0x60, 0, 0, 0)) + ip6(THERE) + b"\x02\x01" + mac(ELSEWHERE),
+        ip6(THERE),
+        ip6(HERE),
+        frame_source=ELSEWHERE,
+        frame_destination=mac(HERE),
+    )
+    site.arrives(stranger, vtep=3)
+    assert site.enters(solicitation(HERE, THERE))[1] == FLOODED
 
 
 def test_an_address_that_came_here_is_not_answered_for(site: Site) -> None:

@@ -23,6 +23,8 @@ class Neighbour:
     """Whether what was heard then was not known before."""
     flags: int | None = None
     """IPv6: as it advertised itself; None where it has not, and cannot be answered for."""
+    contested: int | None = None
+    """When another station was last said to have the address, in nanoseconds."""
 
 
 class Neighbours:
@@ -48,7 +50,9 @@ class Neighbours:
         """
         neighbour = self.get(address, since)
         if neighbour is None or neighbour.mac != mac:
-            neighbour = self._by_address[address] = Neighbour(mac, where, now)
+            contested = None if neighbour is None else now
+            neighbour = Neighbour(mac, where, now, contested=contested)
+            self._by_address[address] = neighbour
         else:
             neighbour.is_news = neighbour.where != where
             neighbour.where = where
@@ -57,10 +61,6 @@ class Neighbours:
         if len(self._by_address) > self._most:
             self._by_address.popitem(last=False)
         return neighbour
-
-    def forget(self, address: bytes) -> None:
-        """Nobody is known to have the address."""
-        self._by_address.pop(address, None)
 
     def expire(self, before: int) -> None:
         """Forget whoever was last heard before then."""

@@ -12,6 +12,8 @@ What is not answered goes on as ever:
   never hear of each other;
 - a request whose own sender is new, has moved, or has another MAC than before, so that those far
   away learn of that;
+- a request for an address that two stations say they have: both are to hear it, and who is asked
+  for to answer; or whoever spoke last would be all that anybody hears of, as on no Ethernet;
 - unicast requests: they ask whether a neighbour is still there;
 - IPv6: for whoever has not advertised himself, as no one else knows whether he is a router
   (RFC 9161, section 3.2, item e), and what is secured by RFC 3971;
@@ -131,7 +133,7 @@ class Suppression(Feature):
             return self._neighbours.hear(address, mac, origin, now, self._since(now))
         known = self._neighbours.get(address, 0)
         if known is not None and known.mac != mac:
-            self._neighbours.forget(address)
+            known.contested = now
         return None
 
     def _advertised(
@@ -158,7 +160,10 @@ class Suppression(Feature):
 
     def _behind_vtep(self, target: bytes, asker: Neighbour | None, now: int) -> Neighbour | None:
         """Who has the target, if behind a VTEP, and if there is nothing new about who asks."""
-        there = self._neighbours.get(target, self._since(now))
+        since = self._since(now)
+        there = self._neighbours.get(target, since)
         if asker is None or asker.is_news or there is None or isinstance(there.where, Local):
+            return None
+        if there.contested is not None and there.contested >= since:
             return None
         return there
