@@ -188,6 +188,8 @@ def test_a_vteps_stations_are_forgotten_when_it_says_so(site: Site) -> None:
     site.arrives(frame_to(BROADCAST, 12), 2)
     site.arrives(moved, 2)
     assert site.enters(frame_to(12, US))[1] == [2]
+    site.arrives(moved, 3)  # It has its own turn.
+    assert site.enters(frame_to(13, US))[1] == [2, 3]
 
 
 def test_what_was_recorded_is_worth_nothing(site: Site) -> None:

@@ -36,12 +36,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
+from zlib import crc32
 
 from wgvx.quiet import loop_probe
 from wgvx.quiet.feature import Feature, Surroundings
 from wgvx.quiet.loop_probe import Probe
 from wgvx.vxlan.bucket import Bucket
 from wgvx.vxlan.fdb import Local, Remote
+from wgvx.vxlan.limits import VTEP_SLOTS
 from wgvx.vxlan.vtep import Forwarding
 from wgvx.vxlan.watch import Watch
 
@@ -54,9 +56,11 @@ WAIT = 3 * INTERVAL
 """For the other node to block, where it is its turn."""
 SHORTEST_HOLD = 7 * _SECOND
 LONGEST_HOLD = 300 * _SECOND
+"""How long nothing must have come back before a port is opened."""
 MOVES_A_SECOND = 10
 """Of other VTEPs' stations, that are heeded."""
-"""How long nothing must have come back before a port is opened."""
+MOVES_OF_ONE = 2
+"""Of those VTEPs that have one hash: one that tells of moves all the time takes no other's turn."""
 RELAPSE = 2 * LONGEST_HOLD
 """A port that is blocked again within that was opened too early."""
 
@@ -99,6 +103,7 @@ class LoopDetection(Feature):
         self._ignored = 0
         self._blockings = 0
         self._moves = Bucket()
+        self._moves_of = [Bucket() for _ in range(VTEP_SLOTS)]
 
     def handle(self, origin: Local | Remote, frame: bytes, now: int) -> bool:
         """A probe. It is ours, or goes on changed, or not at all: it is always dealt with."""
@@ -197,10 +202,16 @@ class LoopDetection(Feature):
 
     def _forget(self, origin: Local | Remote, now: int) -> None:
         """A VTEP says that its stations have moved. On a LAN anybody could."""
-        if isinstance(origin, Remote) and self._moves.take(MOVES_A_SECOND, 1, now):
+        if isinstance(origin, Remote) and self._may_forget(origin.vtep, now):
             self._around.bridge.fdb_flush(self._around.vni, origin.vtep)
         else:
             self._ignored += 1
+
+    def _may_forget(self, vtep: bytes, now: int) -> bool:
+        own = self._moves_of[crc32(vtep) % VTEP_SLOTS]
+        if not own.take(MOVES_OF_ONE, 1, now):
+            return False
+        return self._moves.take(MOVES_A_SECOND, 1, now) == 1
 
     def _block(self, port: int, state: _PortState, way: str, now: int) -> None:
         relapsed = state.opened is not None and now - state.opened < RELAPSE
