@@ -402,7 +402,7 @@ def test_check_explains_a_quiet_network(tmp_path: Path, capsys: pytest.CaptureFi
     path = write(tmp_path, FILE + quiet)
     assert main(["check", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "  quiet: as any network" in lines
+    assert "  quiet: off" in lines
     assert "  quiet: sticky, move_limit 5, broadcast_limit 100, suppress" in lines
 
 

@@ -74,6 +74,16 @@ def test_rates() -> None:
     assert table(watched, 0)[3:] == ["-", "-", "96.7 KiB", "0 B", " "]
 
 
+def test_a_blocked_port_is_marked() -> None:
+    told = node()
+    attach = [{"name": "blue0"}, {"name": "vm1"}]
+    seen = {"blocked": [{"port": "vm1", "seconds": 8, "way": ""}]}
+    told["networks"][0] |= {"attach": attach, "quiet": {"loop_detection": seen}}
+    watched = Watched()
+    watched.see(told, 10.0)
+    assert table(watched, 1)[1] == "blue0, vm1 (blocked)"
+
+
 @given(st.lists(st.floats(0, 1e12), max_size=20))
 def test_a_trend_shows_whatever_there_is(rates: list[float]) -> None:
     trend = trend_of(rates)

@@ -133,10 +133,17 @@ def test_the_status_has_what_show_has_and_no_address(run: Run, tmp_path: Path) -
             for key in ("rx_bytes", "tx_bytes", "latest_handshake"):
                 assert told["peers"][0][key] == shown["peers"][0][key] > 0
             (network,) = told["networks"]
-            assert network["ports"] == [{"name": "m0", "up": True}]
-            assert (network["moves"], network["quiet"]) == (0, "as any network")
+            assert network["ports"] == [{"name": "m0", "up": True, "blocked": False}]
+            assert (network["moves"], network["quiet"]) == (0, "off")
             assert network["fdb_entries"] == shown["networks"][0]["fdb_entries"]
             assert told["now"] >= told["started"]
+            assert [one["path_mtu"] for one in told["peers"]] == [
+                one["path_mtu"] for one in shown["peers"]
+            ]
+            looped = {"loop_detection": {"blocked": [{"port": "m0", "seconds": 1, "way": ""}]}}
+            shown["networks"][0]["quiet"] |= looped
+            (network,) = status_page.data(shown, now=2, started=1)["networks"]
+            assert network["ports"] == [{"name": "m0", "up": True, "blocked": True}]
             assert "127.0.0.1" not in body
             assert "10.254" not in body
             assert shown["public_key"] not in body

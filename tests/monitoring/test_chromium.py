@@ -34,6 +34,7 @@ def test_it_shows_the_node_and_draws_its_rates(
         page.eventually(PLOT.format(0), lambda d: isinstance(d, str) and d.count("L") >= 3)
         page.eventually(CELL.format("peers", 3), lambda rate: str(rate).endswith("bit/s"))
         assert page.evaluate(CELL.format("peers", 2)).endswith(" ago")
+        page.eventually(CELL.format("peers", 7), lambda size: str(size).isdigit())
         page.eventually(CELL.format("drops", 1), lambda reason: reason == "malformed")
         heights = page.evaluate('document.querySelector("svg").getBoundingClientRect().height')
         assert heights > 50

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from wgvx.cli import output, ports, watch
+from wgvx.cli import output, ports, quiet_words, watch
 from wgvx.cli.output import UserError
 from wgvx.cli.show_watch import ShowView
 from wgvx.cli.units import ago, data_size
-from wgvx.config import node_name, quiet
+from wgvx.config import node_name
 from wgvx.control.client import ControlError, NodeEnded, ask, find
 from wgvx.control.paths import is_locked, running, unseen
 
@@ -139,7 +139,7 @@ def print_node(node: dict[str, Any]) -> None:
                 ("MTU", "-" if network["mtu"] is None else network["mtu"]),
                 ("FDB entries", network["fdb_entries"]),
                 ("frames", f"{network['rx_frames']} received, {network['tx_frames']} sent"),
-                *_quiet(network),
+                *quiet_words.rows(network),
             ]
         )
         for attach in network["attach"]:
@@ -157,25 +157,6 @@ def _ports(network: dict[str, Any]) -> Iterator[tuple[str, str]]:
     down = network.get("down", ())
     for port in network["attach"]:
         yield from ports.rows(port, _state(port, is_down=port["name"] in down))
-
-
-def _quiet(network: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if network.get("moves"):
-        yield "station moves", str(network["moves"])
-    # A node that was started before an upgrade does not tell.
-    settings = network.get("quiet", {})
-    if any(settings.values()):
-        yield "quiet", quiet.words(settings)
-    for feature in quiet.FEATURES:
-        if seen := settings.get(feature):
-            counts = (
-                f"{count} {what.replace('_', ' ')}"
-                for what, count in seen.items()
-                if type(count) is int
-            )
-            yield feature.replace("_", " "), ", ".join(counts)
-    for port in (settings.get("loop_detection") or {}).get("blocked", ()):
-        yield "blocked", f"{port['port']} for {port['seconds']} s: {port['way']}"
 
 
 def _state(port: dict[str, Any], *, is_down: bool) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wgvx.cli import board
 from wgvx.cli.board import Board, Cell, Row, Section
 from wgvx.cli.units import ago, data_rate, data_size, duration, event_rate
+from wgvx.config import quiet
 from wgvx.control.client import ControlError
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Watched:
             sent = self._rate(of_network(vni, "tx_frames"))
             cells = (
                 Cell(str(vni), "bold"),
-                ", ".join(one["name"] for one in network["attach"]) or "none",
+                _ports(network),
                 str(network["fdb_entries"]),
                 _busy(event_rate(received), received),
                 _busy(event_rate(sent), sent),
@@ -168,6 +169,13 @@ def _sum(*rates: float | None) -> float:
 
 def _busy(text: str, rate: float | None, style: str = "green") -> Cell:
     return Cell(text, style if rate else "dim")
+
+
+def _ports(network: dict[str, Any]) -> Cell:
+    blocked = quiet.blocked(network.get("quiet", {}))
+    names = (one["name"] for one in network["attach"])
+    told = ", ".join(f"{name} (blocked)" if name in blocked else name for name in names)
+    return Cell(told or "none", "red" if blocked else "")
 
 
 def _handshake(unix_seconds: int, wall_clock: float) -> Cell:

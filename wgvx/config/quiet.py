@@ -22,4 +22,9 @@ def settings(network: NetworkConfig) -> dict[str, bool | int]:
 def words(said: Mapping[str, Any]) -> str:
     """What differs from the defaults; a feature's value may be what it has seen."""
     told = (f"{key} {value}" if type(value) is int else key for key, value in said.items() if value)
-    return ", ".join(told) or "as any network"
+    return ", ".join(told) or "off"
+
+
+def blocked(said: Mapping[str, Any]) -> set[str]:
+    """The ports that loop detection has blocked, by name, of what ``show`` says is quiet."""
+    return {port["port"] for port in (said.get("loop_detection") or {}).get("blocked", ())}

@@ -14,6 +14,7 @@ from wgvx.control.http import Response
 from wgvx.control.metrics import peer_labels
 
 _DOCUMENT: Final = Path(__file__).with_name("status_page.html")
+_PEER_KEYS: Final = ("latest_handshake", "path_mtu", "rx_bytes", "tx_bytes")
 _NETWORK_KEYS: Final = ("vni", "mtu", "fdb_entries", "rx_frames", "tx_frames", "moves")
 
 
@@ -31,8 +32,7 @@ def data(shown: Mapping[str, Any], *, now: float, started: float) -> dict[str, A
         "workers": shown["workers"],
         "tunnel_mtu": shown["tunnel_mtu"],
         "peers": [
-            {"peer": label}
-            | {key: peer[key] for key in ("latest_handshake", "rx_bytes", "tx_bytes")}
+            {"peer": label} | {key: peer[key] for key in _PEER_KEYS}
             for label, peer in zip(peer_labels(peers), peers, strict=True)
         ],
         "networks": [
@@ -40,7 +40,11 @@ def data(shown: Mapping[str, Any], *, now: float, started: float) -> dict[str, A
             | {
                 "quiet": quiet.words(network["quiet"]),
                 "ports": [
-                    {"name": attach["name"], "up": attach["name"] not in network["down"]}
+                    {
+                        "name": attach["name"],
+                        "up": attach["name"] not in network["down"],
+                        "blocked": attach["name"] in quiet.blocked(network["quiet"]),
+                    }
                     for attach in network["attach"]
                 ],
             }
