@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.netns, pytest.mark.timeout(90)]
 STATION = "02:00:00:00:00:77"
 LIMIT = 100
 FLOOD = 3000
+OTHERS = 50
+"""Frames of the kernel's own meanwhile, at most."""
 
 
 @pytest.mark.parametrize(
@@ -38,15 +40,26 @@ def test_a_flood_arrives_as_the_limit_allows(
     b.start()
     assert_ping(a.host, b.address[4])
     with wires((a.host, a.tap), (b.host, b.tap)) as (here, there):
+        before = _heard(limited, where)
         began = time.monotonic()
         _flood(here, frame(destination, STATION, b"flood"))
         arrived = len(there.received(b"flood", 1))
         lasted = time.monotonic() - began
     # A second's worth at once, then by and by; other stations' broadcasts take their part of it.
     assert LIMIT <= arrived <= LIMIT * (lasted + 1) + 1
-    assert limited.drops(key) >= FLOOD - arrived
+    heard = _heard(limited, where) - before
+    assert heard > FLOOD / 2
+    assert limited.drops(key) >= heard - arrived - OTHERS
     # Who is known is spoken to all the while.
     assert_ping(a.host, b.address[4])
+
+
+def _heard(node: WgvxNode, where: str) -> int:
+    """Frames that reached the node: on a busy machine the kernel loses some before."""
+    if where == "hears":
+        return int(node.network()["rx_frames"])
+    (link,) = node.host.ip_json("-s", "link", "show", node.tap)
+    return int(link["stats64"]["tx"]["packets"])
 
 
 def _flood(wire: Wire, data: bytes) -> None:
