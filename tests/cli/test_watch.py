@@ -229,7 +229,8 @@ def test_on_a_terminal(place: Place) -> None:
         assert ended(process)[0] == 0
         screen.until(lambda text: "waiting: no node a is running" in text)
         again = place.up()
-        screen.until(lambda text: "handshake" in text)
+        # A header may be cut on so narrow a screen, by what rates there are to show.
+        screen.until(lambda text: "handsha" in text)
         os.write(screen.fd, b"xq")
         assert screen.leaves() == 0
     for number, status in ((signal.SIGINT, 0), (signal.SIGTERM, 143)):

@@ -117,6 +117,18 @@ def test_without_any_privilege_the_overlay_is_reached_and_reaches_back(
     with hosts[1].socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         sock.settimeout(5)
         sock.connect((node.address[4], 80))
+        # On its way through the stack, and not only half made there.
+        way = (
+            "ss",
+            "--tcp",
+            "--numeric",
+            "--no-header",
+            "state",
+            "established",
+            "dport",
+            "= :8000",
+        )
+        eventually(lambda: hosts[0].run(*way).stdout, "it has reached the server")
         node.stop()
         with pytest.raises(ConnectionResetError):
             sock.recv(1)
