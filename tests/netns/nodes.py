@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import ipaddress
+import itertools
 import json
 import os
 import signal
@@ -299,6 +300,18 @@ def wgvx_pair(
     a.add_peer(b.id, underlay=underlay)
     b.add_peer(a.id, underlay=underlay)
     return a, b
+
+
+def wgvx_three(lab: Lab) -> tuple[WgvxNode, WgvxNode, WgvxNode]:
+    """The same with three, each of which knows the others."""
+    hosts = [lab.host(label) for label in "abc"]
+    lab.lan(*hosts)
+    a, b, c = nodes = [
+        WgvxNode(host, label, host.index) for host, label in zip(hosts, "abc", strict=True)
+    ]
+    for node, other in itertools.permutations(nodes, 2):
+        node.add_peer(other.id, underlay=4)
+    return a, b, c
 
 
 def _alive(pid: int) -> bool:

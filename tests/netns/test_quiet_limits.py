@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 
 import pytest
 
 from tests.netns.lab import Lab, eventually
-from tests.netns.nodes import WgvxNode, tunnel_address, wgvx_pair
+from tests.netns.nodes import WgvxNode, tunnel_address, wgvx_pair, wgvx_three
 from tests.netns.traffic import BROADCAST, Wire, assert_ping, frame, wires
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(90)]
@@ -72,12 +71,7 @@ def _flood(wire: Wire, data: bytes) -> None:
 
 def three(lab: Lab, **settings: object) -> tuple[WgvxNode, WgvxNode, WgvxNode]:
     """Two sites where a station may be, and one that hears of it, with these settings."""
-    hosts = [lab.host(label) for label in "abc"]
-    lab.lan(*hosts)
-    nodes = [WgvxNode(host, label, host.index) for host, label in zip(hosts, "abc", strict=True)]
-    for node, other in itertools.permutations(nodes, 2):
-        node.add_peer(other.id, underlay=4)
-    a, b, c = nodes
+    nodes = a, b, c = wgvx_three(lab)
     c.networks[0].update(settings)
     for node in nodes:
         node.start()

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from tests.netns.lab import Lab, eventually
-from tests.netns.nodes import WgvxNode
+from tests.netns.nodes import WgvxNode, wgvx_three
 from tests.netns.test_wireguard_go import wgvx_and_go
 from tests.netns.traffic import (
     Wire,
@@ -26,12 +26,7 @@ ARP, IPV6 = 0x0806, 0x86DD
 
 def three(lab: Lab, **settings: object) -> tuple[WgvxNode, WgvxNode, WgvxNode]:
     """The first has these settings; the others are ordinary."""
-    hosts = [lab.host(label) for label in "abc"]
-    lab.lan(*hosts)
-    nodes = [WgvxNode(host, label, host.index) for host, label in zip(hosts, "abc", strict=True)]
-    for node, other in itertools.permutations(nodes, 2):
-        node.add_peer(other.id, underlay=4)
-    a, b, c = nodes
+    nodes = a, b, c = wgvx_three(lab)
     a.networks[0].update(settings)
     for node in nodes:
         node.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from wgvx.drops import Drop
 from wgvx.quiet.listeners import (
     DEFAULT_RESPONSE,
+    PIM_HELLO,
     Message,
     Query,
     Report,
@@ -20,17 +21,12 @@ from wgvx.quiet.listeners import (
 from wgvx.vxlan import ip
 from wgvx.vxlan.ethernet import ETHERTYPE_IPV4, HEADER_LENGTH
 
-PROTOCOL_IGMP = 2
-PROTOCOL_PIM = 103
-
 _QUERY = 0x11
 _REPORT_V1 = 0x12
 _REPORT_V2 = 0x16
 _LEAVE = 0x17
 _REPORT_V3 = 0x22
 _ADVERTISEMENT = 0x30
-_PIM_HELLO = 0x20
-"""Version 2, type 0."""
 _TENTH = 100_000_000
 _SHORT, _LONG = 8, 12
 """Lengths of queries: of versions 1 and 2, and of version 3 without sources."""
@@ -57,9 +53,9 @@ def parse(frame: bytes) -> Message | None:
     data = packet.payload
     if len(packet.source) != 4 or packet.fragment or packet.hop_limit != 1 or ip.checksum(data):
         return None
-    if packet.protocol == PROTOCOL_PIM:
-        return Router() if len(data) >= 4 and data[0] == _PIM_HELLO else None
-    if packet.protocol != PROTOCOL_IGMP or len(data) < 4:
+    if packet.protocol == ip.PROTOCOL_PIM:
+        return Router() if len(data) >= 4 and data[0] == PIM_HELLO else None
+    if packet.protocol != ip.PROTOCOL_IGMP or len(data) < 4:
         return None
     if data[0] == _ADVERTISEMENT:
         return Router()

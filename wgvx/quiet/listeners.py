@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 _SECOND = 1_000_000_000
 
 DEFAULT_INTERVAL: Final = 125 * _SECOND
+PIM_HELLO = 0x20
+"""How PIM of version 2 begins a message of type 0, in both families."""
 DEFAULT_RESPONSE: Final = 10 * _SECOND
 DEFAULT_ROBUSTNESS: Final = 2
 """What both families' older queries do not tell (RFC 3376, RFC 3810: section 8 and 9)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wgvx.drops import Drop
 from wgvx.quiet.listeners import (
+    PIM_HELLO,
     Message,
     Query,
     Report,
@@ -19,14 +20,11 @@ from wgvx.quiet.listeners import (
 from wgvx.vxlan import ip
 from wgvx.vxlan.ethernet import ETHERTYPE_IPV6, HEADER_LENGTH
 
-PROTOCOL_PIM = 103
-
 _QUERY = 130
 _REPORT_V1 = 131
 _DONE = 132
 _REPORT_V2 = 143
 _ADVERTISEMENT = 151
-_PIM_HELLO = 0x20
 _MILLISECOND = 1_000_000
 _SHORT, _LONG = 24, 28
 """Lengths of queries: of version 1, and of version 2 without sources."""
@@ -61,8 +59,8 @@ def parse(frame: bytes) -> Message | None:
     if ip.complement(pseudo + ip.partial_sum(data)):
         return None
     is_link_local = source[0] == 0xFE and source[1] & 0xC0 == 0x80
-    if packet.protocol == PROTOCOL_PIM:
-        return Router() if is_link_local and data[0] == _PIM_HELLO else None
+    if packet.protocol == ip.PROTOCOL_PIM:
+        return Router() if is_link_local and data[0] == PIM_HELLO else None
     if packet.protocol != ip.PROTOCOL_ICMPV6:
         return None
     if data[0] == _ADVERTISEMENT:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Flag
 
 from wgvx.vxlan.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, HEADER_LENGTH
+from wgvx.vxlan.ip import PROTOCOL_ICMPV6, PROTOCOL_IGMP, PROTOCOL_PIM
 
 ETHERTYPE_PROBE = 0x88B6
 """IEEE Std 802 - Local Experimental EtherType 2."""
@@ -25,9 +26,6 @@ UNHEARD = 260_000_000_000
 listens has said so again by then (RFC 3376, section 8.4)."""
 
 _PROTOCOL_HOP_BY_HOP = 0
-_PROTOCOL_IGMP = 2
-_PROTOCOL_PIM = 103
-_PROTOCOL_ICMPV6 = 58
 _IPV4_PROTOCOL = HEADER_LENGTH + 9
 _IPV6_NEXT_HEADER = HEADER_LENGTH + 6
 _IPV6_PAYLOAD = HEADER_LENGTH + 40
@@ -64,8 +62,8 @@ def kind_of(frame: bytes) -> Watch:
         return Watch.ARP
     if ethertype == ETHERTYPE_IPV4:
         protocol = frame[_IPV4_PROTOCOL] if len(frame) > _IPV4_PROTOCOL else 0
-        is_pim = protocol == _PROTOCOL_PIM and frame[:6] == _PIM_ROUTERS
-        return Watch.GROUPS if is_pim or protocol == _PROTOCOL_IGMP else NOTHING
+        is_pim = protocol == PROTOCOL_PIM and frame[:6] == _PIM_ROUTERS
+        return Watch.GROUPS if is_pim or protocol == PROTOCOL_IGMP else NOTHING
     if ethertype == ETHERTYPE_IPV6:
         return _kind_of_ipv6(frame)
     if ethertype == ETHERTYPE_PROBE and frame[:6] == PROBE_GROUP:
@@ -78,11 +76,11 @@ def _kind_of_ipv6(frame: bytes) -> Watch:
     if len(frame) <= _IPV6_PAYLOAD:
         return NOTHING
     protocol, position = frame[_IPV6_NEXT_HEADER], _IPV6_PAYLOAD
-    if protocol == _PROTOCOL_PIM:
+    if protocol == PROTOCOL_PIM:
         return Watch.GROUPS if frame[:6] == _PIM_ROUTERS_IPV6 else NOTHING
     if protocol == _PROTOCOL_HOP_BY_HOP and len(frame) > position + 1:
         protocol, position = frame[position], position + 8 + 8 * frame[position + 1]
-    if protocol != _PROTOCOL_ICMPV6 or position >= len(frame):
+    if protocol != PROTOCOL_ICMPV6 or position >= len(frame):
         return NOTHING
     if frame[position] in _LISTENER_TYPES:
         return Watch.GROUPS
